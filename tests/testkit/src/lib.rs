@@ -1,0 +1,3 @@
+//! What several test suites share. Nothing outside of tests depends on this crate.
+
+pub mod figures;
