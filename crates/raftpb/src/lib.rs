@@ -21,6 +21,13 @@ mod generated {
     }
 }
 
+mod conf_change;
+mod conf_state;
+
+pub use conf_change::{
+    ConfChangeI, ParseConfChangeError, conf_changes_to_string, parse_conf_changes,
+};
+pub use conf_state::ConfStateMismatch;
 pub use generated::raftpb::*;
 
 /// Messages inside write-ahead log records.
