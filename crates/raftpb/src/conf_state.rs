@@ -1,60 +1,54 @@
-//! Whether two stored configurations mean the same.
+//! Comparing configurations: two of them are the same whatever the order of their ids.
 
 use crate::ConfState;
 
-/// The first difference found between two configurations, ids ascending.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfStateMismatch {
-    /// One role is held by different members.
-    #[error("configurations differ in {role}: {left:?} and {right:?}")]
-    Members {
-        /// The name of the field.
-        role: &'static str,
-        /// The ids of the first configuration.
-        left: Vec<u64>,
-        /// The ids of the second configuration.
-        right: Vec<u64>,
-    },
-    /// Only one of them leaves its joint state by itself.
-    #[error("configurations differ in auto_leave: {left} and {right}")]
-    AutoLeave {
-        /// As the first configuration has it.
-        left: bool,
-        /// As the second configuration has it.
-        right: bool,
-    },
+/// Two configurations that differ, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfStateMismatch {
+    /// The field that differs.
+    pub field: &'static str,
+    /// The first configuration, ids ascending.
+    pub left: ConfState,
+    /// The second configuration, ids ascending.
+    pub right: ConfState,
 }
 
-impl ConfState {
-    /// Compares without regard to the order of ids; an absent `auto_leave` is false.
-    ///
-    /// # Errors
-    /// Names the first difference.
-    pub fn equivalent(&self, other: &Self) -> Result<(), ConfStateMismatch> {
-        let roles = [
-            ("voters", &self.voters, &other.voters),
-            ("learners", &self.learners, &other.learners),
-            ("voters_outgoing", &self.voters_outgoing, &other.voters_outgoing),
-            ("learners_next", &self.learners_next, &other.learners_next),
-        ];
-        for (role, left, right) in roles {
-            let (left, right) = (sorted(left), sorted(right));
-            if left != right {
-                return Err(ConfStateMismatch::Members { role, left, right });
-            }
-        }
-        let (left, right) = (self.auto_leave(), other.auto_leave());
-        if left != right {
-            return Err(ConfStateMismatch::AutoLeave { left, right });
-        }
-        Ok(())
+impl std::fmt::Display for ConfStateMismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "configurations differ in {}: {:?} and {:?}", self.field, self.left, self.right)
     }
 }
 
-fn sorted(ids: &[u64]) -> Vec<u64> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids
+impl std::error::Error for ConfStateMismatch {}
+
+impl ConfState {
+    /// Checks that both name the same configuration.
+    ///
+    /// # Errors
+    /// Names the first field that differs.
+    pub fn equivalent(&self, other: &ConfState) -> Result<(), Box<ConfStateMismatch>> {
+        let (left, right) = (self.sorted(), other.sorted());
+        let fields = [
+            ("voters", left.voters == right.voters),
+            ("learners", left.learners == right.learners),
+            ("voters_outgoing", left.voters_outgoing == right.voters_outgoing),
+            ("learners_next", left.learners_next == right.learners_next),
+            ("auto_leave", left.auto_leave() == right.auto_leave()),
+        ];
+        match fields.into_iter().find(|(_, same)| !same) {
+            Some((field, _)) => Err(Box::new(ConfStateMismatch { field, left, right })),
+            None => Ok(()),
+        }
+    }
+
+    fn sorted(&self) -> ConfState {
+        let mut sorted = self.clone();
+        sorted.voters.sort_unstable();
+        sorted.learners.sort_unstable();
+        sorted.voters_outgoing.sort_unstable();
+        sorted.learners_next.sort_unstable();
+        sorted
+    }
 }
 
 #[cfg(test)]
@@ -62,29 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_and_absence_do_not_matter() {
-        let one = ConfState {
+    fn order_and_absence_make_no_difference_but_members_do() {
+        let one = ConfState { voters: vec![1, 2, 3], learners: vec![5, 4], ..ConfState::default() };
+        let same = ConfState {
             voters: vec![3, 1, 2],
-            voters_outgoing: vec![4, 1],
+            learners: vec![4, 5],
             auto_leave: Some(false),
             ..ConfState::default()
         };
-        let other = ConfState {
-            voters: vec![1, 2, 3],
-            voters_outgoing: vec![1, 4],
-            ..ConfState::default()
-        };
-        assert_eq!(one.equivalent(&other), Ok(()));
-    }
-
-    #[test]
-    fn names_the_difference() {
-        let one = ConfState { learners: vec![2, 1], ..ConfState::default() };
-        let other = ConfState { learners: vec![1], ..ConfState::default() };
-        let text = one.equivalent(&other).unwrap_err().to_string();
-        assert_eq!(text, "configurations differ in learners: [1, 2] and [1]");
-        let other = ConfState { auto_leave: Some(true), ..one.clone() };
-        let text = one.equivalent(&other).unwrap_err().to_string();
-        assert_eq!(text, "configurations differ in auto_leave: false and true");
+        assert_eq!(one.equivalent(&same), Ok(()));
+        let other = ConfState { learners_next: vec![1], ..one.clone() };
+        assert_eq!(one.equivalent(&other).expect_err("differs").field, "learners_next");
     }
 }

@@ -7,6 +7,10 @@
 //! The message types are generated from `proto/` by `cargo xtask codegen` and committed;
 //! everything else in the crate is what messages can tell about themselves.
 
+mod conf_change;
+mod conf_state;
+mod message;
+
 #[rustfmt::skip]
 #[allow(missing_docs, clippy::all, reason = "generated code")]
 mod generated {
@@ -21,12 +25,7 @@ mod generated {
     }
 }
 
-mod conf_change;
-mod conf_state;
-
-pub use conf_change::{
-    ConfChangeI, ParseConfChangeError, conf_changes_to_string, parse_conf_changes,
-};
+pub use conf_change::{MembershipChange, ParseChangeError, changes_to_string, parse_changes};
 pub use conf_state::ConfStateMismatch;
 pub use generated::raftpb::*;
 

@@ -1,26 +1,16 @@
-//! A set of voters that decides by majority.
-//!
-//! Invariant: ids are held in ascending order, so everything printed is the same on each member.
-
-use std::collections::BTreeSet;
-use std::fmt;
-use std::iter;
+//! Decisions of more than half of one set of voters.
 
 use super::VoteResult;
+use std::collections::BTreeSet;
+use std::fmt::{self, Write};
 
-/// Up to this many voters the committed index is found without allocating. Larger groups work,
-/// they are rare and pay for one vector.
-const VOTERS_ON_STACK: usize = 7;
-
-/// Voters that decide by majority: more than half must agree.
-///
-/// The empty set agrees to everything (its committed index is `u64::MAX`, its elections are
-/// won), so that a joint configuration with one empty half behaves as the other half alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A set of voters that decides by majority. The empty set agrees to everything: it is the half
+/// of a joint configuration that is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MajorityConfig(BTreeSet<u64>);
 
 impl MajorityConfig {
-    /// Whether `id` votes here.
+    /// Whether `id` is a voter.
     pub fn contains(&self, id: u64) -> bool {
         self.0.contains(&id)
     }
@@ -30,69 +20,64 @@ impl MajorityConfig {
         self.0.len()
     }
 
-    /// Whether nobody votes here.
+    /// Whether there is no voter.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The voters in ascending order.
+    /// The voters, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.0.iter().copied()
     }
 
-    /// Adds a voter; false if it was there.
-    pub fn insert(&mut self, id: u64) -> bool {
-        self.0.insert(id)
+    /// Adds a voter.
+    pub fn insert(&mut self, id: u64) {
+        self.0.insert(id);
     }
 
-    /// Removes a voter; false if there was none.
-    pub fn remove(&mut self, id: u64) -> bool {
-        self.0.remove(&id)
+    /// Removes a voter.
+    pub fn remove(&mut self, id: u64) {
+        self.0.remove(&id);
     }
 
-    /// How many ids are in exactly one of the two sets.
-    pub fn differences(&self, other: &Self) -> usize {
-        self.0.symmetric_difference(&other.0).count()
-    }
-
-    /// The largest index that a majority has acknowledged, where `acked` tells the index of one
-    /// voter, or `None` if it is unknown (which counts as zero). `u64::MAX` without voters.
+    /// The highest index that a majority has acknowledged; `acked` gives a voter's, if it is
+    /// known. An empty configuration has committed everything.
     pub fn committed_index(&self, acked: impl Fn(u64) -> Option<u64>) -> u64 {
+        /// Clusters up to this size are decided without touching the heap.
+        const ON_STACK: usize = 7;
         let voters = self.0.len();
         if voters == 0 {
             return u64::MAX;
         }
-        let mut stack = [0; VOTERS_ON_STACK];
-        let mut heap = Vec::new();
-        let indexes = if voters <= VOTERS_ON_STACK {
-            &mut stack[..voters]
+        let mut few = [0; ON_STACK];
+        let mut many = Vec::new();
+        let indexes = if voters <= ON_STACK {
+            &mut few[..voters]
         } else {
-            heap.resize(voters, 0);
-            &mut heap[..]
+            many.resize(voters, 0);
+            &mut many[..]
         };
-        for (slot, id) in iter::zip(indexes.iter_mut(), self.iter()) {
-            *slot = acked(id).unwrap_or(0);
+        for (slot, id) in indexes.iter_mut().zip(&self.0) {
+            *slot = acked(*id).unwrap_or(0);
         }
         indexes.sort_unstable();
-        // Whoever stands at this place or to the right of it is a majority.
-        indexes[voters - majority_of(voters)]
+        // So many are allowed to be below it that the rest is a majority.
+        indexes[voters - (voters / 2 + 1)]
     }
 
-    /// The outcome of an election, where `vote` tells how a voter voted, if it has.
+    /// The outcome of a vote; `vote` gives a voter's, once it is cast. An empty configuration
+    /// wins.
     pub fn vote_result(&self, vote: impl Fn(u64) -> Option<bool>) -> VoteResult {
-        if self.0.is_empty() {
-            return VoteResult::Won;
-        }
         let (mut yes, mut missing) = (0, 0);
-        for id in self.iter() {
-            match vote(id) {
+        for id in &self.0 {
+            match vote(*id) {
                 Some(true) => yes += 1,
                 Some(false) => {}
                 None => missing += 1,
             }
         }
-        let quorum = majority_of(self.0.len());
-        if yes >= quorum {
+        let quorum = self.0.len() / 2 + 1;
+        if self.0.is_empty() || yes >= quorum {
             VoteResult::Won
         } else if yes + missing >= quorum {
             VoteResult::Pending
@@ -101,117 +86,84 @@ impl MajorityConfig {
         }
     }
 
-    /// A chart for humans: a line per voter, its bar the longer the more voters are behind it.
+    /// Draws the acknowledged indexes as bars, voters in order of id.
     pub fn describe(&self, acked: impl Fn(u64) -> Option<u64>) -> String {
-        if self.0.is_empty() {
+        let voters = self.0.len();
+        if voters == 0 {
             return "<empty majority quorum>".to_owned();
         }
-        let width = self.0.len();
-        let indexes: Vec<u64> = self.iter().map(|id| acked(id).unwrap_or(0)).collect();
-        let mut chart = format!("{:width$}    idx\n", "");
-        for (id, index) in iter::zip(self.iter(), &indexes) {
-            let bar = match acked(id) {
-                Some(_) => "x".repeat(indexes.iter().filter(|other| *other < index).count()) + ">",
-                None => "?".to_owned(),
-            };
-            chart += &format!("{bar:<0$} {index:>5}    (id={id:x})\n", width + 1);
+        let mut sorted: Vec<(u64, Option<u64>)> = self.iter().map(|id| (id, acked(id))).collect();
+        sorted.sort_by_key(|&(id, index)| (index.unwrap_or(0), id));
+        let mut text = " ".repeat(voters) + "    idx\n";
+        for id in self.iter() {
+            let bar = bar_length(&sorted, id);
+            match acked(id) {
+                None => text.push_str(&("?".to_owned() + &" ".repeat(voters))),
+                Some(_) => text.push_str(&("x".repeat(bar) + ">" + &" ".repeat(voters - bar))),
+            }
+            writeln!(text, " {:5}    (id={id})", acked(id).unwrap_or(0)).expect("a string");
         }
-        chart
+        text
     }
 }
 
-/// The smallest number that is more than half of `voters`.
-fn majority_of(voters: usize) -> usize {
-    voters / 2 + 1
+/// How many voters are strictly behind `id`.
+fn bar_length(sorted: &[(u64, Option<u64>)], id: u64) -> usize {
+    let index =
+        sorted.iter().find(|(other, _)| *other == id).map_or(0, |(_, index)| index.unwrap_or(0));
+    sorted.iter().position(|(_, other)| other.unwrap_or(0) == index).unwrap_or(0)
 }
 
 impl FromIterator<u64> for MajorityConfig {
-    fn from_iter<T: IntoIterator<Item = u64>>(ids: T) -> Self {
-        Self(ids.into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = u64>>(ids: I) -> Self {
+        MajorityConfig(ids.into_iter().collect())
     }
 }
 
-/// `(1 2 a)`, ids in hex as everywhere in raft's output.
 impl fmt::Display for MajorityConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_ids(f, &self.0)
+        f.write_char('(')?;
+        for (i, id) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_char(' ')?;
+            }
+            write!(f, "{id}")?;
+        }
+        f.write_char(')')
     }
-}
-
-/// Writes `(1 2 a)`.
-pub(crate) fn write_ids(f: &mut fmt::Formatter<'_>, ids: &BTreeSet<u64>) -> fmt::Result {
-    f.write_str("(")?;
-    for (place, id) in ids.iter().enumerate() {
-        let space = if place > 0 { " " } else { "" };
-        write!(f, "{space}{id:x}")?;
-    }
-    f.write_str(")")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The definition itself: the largest acknowledged index that a majority has reached.
-    fn committed_by_definition(voters: &MajorityConfig, acked: &BTreeMap<u64, u64>) -> u64 {
-        if voters.is_empty() {
-            return u64::MAX;
-        }
-        let at = |id| acked.get(&id).copied().unwrap_or(0);
-        let reached = |index| voters.iter().filter(|id| at(*id) >= index).count();
-        let candidates = voters.iter().map(at).filter(|&index| reached(index) * 2 > voters.len());
-        candidates.max().unwrap_or(0)
-    }
-
     proptest! {
+        /// By definition: the highest index that at least a majority reaches.
         #[test]
-        fn committed_index_is_what_the_definition_says(
-            voters in prop::collection::btree_set(0..16_u64, 0..12),
-            acked in prop::collection::btree_map(0..16_u64, 0..9_u64, 0..14),
-        ) {
-            let voters: MajorityConfig = voters.into_iter().collect();
-            let committed = voters.committed_index(|id| acked.get(&id).copied());
-            prop_assert_eq!(committed, committed_by_definition(&voters, &acked));
+        fn committed_index_is_the_definition(acked in prop::collection::btree_map(1..12u64, 0..20u64, 0..9), silent in prop::collection::btree_set(1..12u64, 0..4)) {
+            let config: MajorityConfig = acked.keys().chain(&silent).copied().collect();
+            let acked: BTreeMap<_, _> = acked.into_iter().filter(|(id, _)| !silent.contains(id)).collect();
+            let reached = |index: u64| config.iter().filter(|id| acked.get(id).copied().unwrap_or(0) >= index).count();
+            let found = config.committed_index(|id| acked.get(&id).copied());
+            if config.is_empty() {
+                prop_assert_eq!(found, u64::MAX);
+            } else {
+                prop_assert!(reached(found) > config.len() / 2);
+                prop_assert!(reached(found + 1) <= config.len() / 2);
+            }
         }
 
         #[test]
-        fn a_vote_is_decided_once_no_missing_vote_can_turn_it(
-            voters in prop::collection::btree_set(0..9_u64, 1..8),
-            votes in prop::collection::btree_map(0..9_u64, any::<bool>(), 0..9),
-        ) {
-            let voters: MajorityConfig = voters.into_iter().collect();
-            let if_missing = |vote| voters.vote_result(|id| votes.get(&id).copied().or(Some(vote)));
-            let expected = match (if_missing(true), if_missing(false)) {
-                (VoteResult::Won, VoteResult::Won) => VoteResult::Won,
-                (VoteResult::Lost, VoteResult::Lost) => VoteResult::Lost,
-                _ => VoteResult::Pending,
-            };
-            prop_assert_eq!(voters.vote_result(|id| votes.get(&id).copied()), expected);
+        fn a_vote_is_decided_as_soon_as_it_cannot_turn(yes in 0..8u64, no in 0..8u64, missing in 0..8u64) {
+            let config: MajorityConfig = (1..=yes + no + missing).collect();
+            let result = config.vote_result(|id| (id <= yes + no).then_some(id <= yes));
+            let half = config.len() as u64 / 2;
+            let want = if config.is_empty() || yes > half { VoteResult::Won }
+                else if yes + missing > half { VoteResult::Pending }
+                else { VoteResult::Lost };
+            prop_assert_eq!(result, want);
         }
-    }
-
-    #[test]
-    fn nobody_agrees_to_everything() {
-        let nobody = MajorityConfig::default();
-        assert_eq!(nobody.committed_index(|_| None), u64::MAX);
-        assert_eq!(nobody.vote_result(|_| None), VoteResult::Won);
-        assert_eq!(nobody.describe(|_| None), "<empty majority quorum>");
-        assert_eq!(nobody.to_string(), "()");
-    }
-
-    #[test]
-    fn chart_shows_unknown_voters_and_equal_bars() {
-        let voters: MajorityConfig = [1, 2, 10].into_iter().collect();
-        let acked = BTreeMap::from([(1, 7), (10, 7)]);
-        let chart = voters.describe(|id| acked.get(&id).copied());
-        assert_eq!(
-            chart,
-            "       idx\nx>       7    (id=1)\n?        0    (id=2)\nx>       7    (id=a)\n"
-        );
-        assert_eq!(voters.to_string(), "(1 2 a)");
     }
 }

@@ -1,34 +1,34 @@
-//! What a group of voters has decided: the committed index and the outcome of an election.
+//! Quorums: when is an index committed, when is an election won.
 //!
-//! Pure arithmetic over sets of ids. Nothing here knows a log, a message or a peer's state; what
-//! each voter acknowledged is asked of the caller through a closure.
+//! A [`MajorityConfig`] decides by more than half of its voters; a [`JointConfig`] (raft section
+//! 6) by both of its halves. Nothing here knows of logs or elections: acknowledged indexes and
+//! votes come in as look-ups.
 
 mod joint;
 mod majority;
 
 pub use joint::JointConfig;
 pub use majority::MajorityConfig;
-pub(crate) use majority::write_ids;
 
 use std::fmt;
 
-/// The outcome of an election as far as the votes at hand tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The outcome of a vote so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VoteResult {
-    /// Neither a quorum of yes nor one of no is reached, votes are still out.
+    /// Neither side has its quorum; votes are missing.
     Pending,
-    /// A quorum of yes can no longer be reached.
+    /// Not even all missing votes could win it.
     Lost,
-    /// A quorum has voted yes.
+    /// A quorum said yes.
     Won,
 }
 
 impl fmt::Display for VoteResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Pending => "VotePending",
-            Self::Lost => "VoteLost",
-            Self::Won => "VoteWon",
+            VoteResult::Pending => "VotePending",
+            VoteResult::Lost => "VoteLost",
+            VoteResult::Won => "VoteWon",
         })
     }
 }

@@ -1,138 +1,100 @@
-//! The window of append messages sent to one member and not yet acknowledged.
+//! The appends that are on their way to one follower: how many, how many bytes, up to where.
 //!
-//! Invariants: indexes ascend; the sum of the sizes held is `bytes`; there are never more than
-//! `messages_max` messages. Memory grows with use, so that thousands of idle groups cost little.
+//! A ring of (last index, bytes), oldest first. It grows with use up to the configured number, so
+//! that an idle follower costs nothing.
 
 use std::collections::VecDeque;
 
-/// One append message under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Inflight {
-    /// The index of the last entry in the message.
-    index: u64,
-    /// The size of the message's entries.
-    bytes: u64,
-}
-
-/// A window over append messages, limited by their number and by their bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Appends sent and not yet acknowledged, bounded by number and by bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inflights {
-    window: VecDeque<Inflight>,
+    appends: VecDeque<Inflight>,
     bytes: u64,
-    messages_max: usize,
-    /// Zero means no limit.
+    count_max: usize,
+    /// 0 is no limit.
     bytes_max: u64,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Inflight {
+    /// Index of the append's last entry.
+    index: u64,
+    bytes: u64,
+}
+
 impl Inflights {
-    /// A window of up to `messages_max` messages and about `bytes_max` bytes, zero for no limit.
-    ///
-    /// The limit of bytes is soft: the message that crosses it is still accepted, or one larger
-    /// than the limit could never be sent.
-    pub fn new(messages_max: usize, bytes_max: u64) -> Self {
-        Self { window: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+    /// None on their way; at most `count_max` and, unless 0, about `bytes_max` bytes.
+    pub fn new(count_max: usize, bytes_max: u64) -> Inflights {
+        Inflights { appends: VecDeque::new(), bytes: 0, count_max, bytes_max }
     }
 
-    /// Notes a message sent, whose last entry has `index` and whose entries have `bytes` bytes.
+    /// Notes an append that was sent, up to entry `index`.
     ///
     /// # Panics
-    /// If the window is full, or if `index` does not follow the last one: both are faults of the
-    /// caller that would let a leader flood a member.
+    /// If they are full: the caller asks first.
     pub fn add(&mut self, index: u64, bytes: u64) {
-        assert!(!self.is_full(), "cannot add into a full window of inflight messages");
-        assert!(self.window.back().is_none_or(|last| last.index <= index), "indexes ascend");
-        self.window.push_back(Inflight { index, bytes });
+        assert!(!self.is_full(), "an append was sent although the in-flight window is full");
+        self.appends.push_back(Inflight { index, bytes });
         self.bytes += bytes;
     }
 
-    /// Frees every message whose last entry is at or below `index`.
+    /// Forgets the appends up to entry `index`: they have arrived.
     pub fn free_to(&mut self, index: u64) {
-        let freed = self.window.partition_point(|inflight| inflight.index <= index);
-        self.bytes -= self.window.drain(..freed).map(|inflight| inflight.bytes).sum::<u64>();
+        while let Some(oldest) = self.appends.front() {
+            if oldest.index > index {
+                break;
+            }
+            self.bytes -= oldest.bytes;
+            self.appends.pop_front();
+        }
     }
 
-    /// Whether no further message may be sent.
+    /// Whether nothing more may be sent. One append may go above the byte limit, so that an entry
+    /// larger than the limit can be sent at all.
     pub fn is_full(&self) -> bool {
-        self.window.len() == self.messages_max
+        self.appends.len() >= self.count_max
             || (self.bytes_max != 0 && self.bytes >= self.bytes_max)
     }
 
-    /// The number of messages under way.
+    /// The number of appends on their way.
     pub fn count(&self) -> usize {
-        self.window.len()
+        self.appends.len()
     }
 
-    /// The bytes of entries under way.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Forgets all messages under way.
-    pub fn reset(&mut self) {
-        self.window.clear();
+    pub(crate) fn reset(&mut self) {
+        self.appends.clear();
         self.bytes = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn window(indexes: &[u64], messages_max: usize, bytes_max: u64) -> Inflights {
-        let mut inflights = Inflights::new(messages_max, bytes_max);
-        for &index in indexes {
-            inflights.add(index, 10);
+    #[test]
+    fn full_by_count_and_freed_in_order() {
+        let mut inflights = Inflights::new(3, 0);
+        for index in [2, 4, 6] {
+            assert!(!inflights.is_full());
+            inflights.add(index, 100);
         }
-        inflights
-    }
-
-    #[test]
-    fn full_by_number_or_by_bytes() {
-        assert!(!window(&[1, 2], 3, 0).is_full());
-        assert!(window(&[1, 2, 3], 3, 0).is_full());
-        assert!(!window(&[1, 2], 9, 21).is_full());
-        assert!(window(&[1, 2, 3], 9, 21).is_full(), "the limit of bytes is soft");
-        assert!(window(&[], 0, 0).is_full());
-    }
-
-    #[test]
-    fn frees_up_to_and_with_the_acknowledged_index() {
-        let mut inflights = window(&[3, 5, 9], 3, 0);
-        inflights.free_to(2);
-        assert_eq!((inflights.count(), inflights.bytes()), (3, 30));
-        inflights.free_to(5);
-        assert_eq!((inflights.count(), inflights.bytes()), (1, 10));
+        assert!(inflights.is_full());
+        inflights.free_to(1);
+        assert_eq!(inflights.count(), 3);
+        inflights.free_to(4);
+        assert_eq!(inflights.count(), 1);
         inflights.free_to(100);
-        assert_eq!((inflights.count(), inflights.bytes()), (0, 0));
+        assert_eq!(inflights, Inflights::new(3, 0));
     }
 
-    proptest! {
-        #[test]
-        fn holds_exactly_what_is_not_yet_acknowledged(
-            steps in prop::collection::vec((any::<bool>(), 0..4_u64, 0..50_u64), 0..60),
-            messages_max in 1..12_usize,
-            bytes_max in prop::option::of(1..200_u64),
-        ) {
-            let mut inflights = Inflights::new(messages_max, bytes_max.unwrap_or(0));
-            let mut model: Vec<(u64, u64)> = Vec::new();
-            let (mut sent, mut acked) = (0, 0);
-            for (send, distance, bytes) in steps {
-                if send && !inflights.is_full() {
-                    sent += distance + 1;
-                    inflights.add(sent, bytes);
-                    model.push((sent, bytes));
-                } else {
-                    acked = sent.min(acked + distance);
-                    inflights.free_to(acked);
-                    model.retain(|(index, _)| *index > acked);
-                }
-                let bytes: u64 = model.iter().map(|(_, bytes)| bytes).sum();
-                prop_assert_eq!((inflights.count(), inflights.bytes()), (model.len(), bytes));
-                let full = model.len() == messages_max || bytes_max.is_some_and(|max| bytes >= max);
-                prop_assert_eq!(inflights.is_full(), full);
-            }
-        }
+    #[test]
+    fn full_by_bytes_after_the_append_that_reaches_them() {
+        let mut inflights = Inflights::new(10, 100);
+        inflights.add(1, 99);
+        assert!(!inflights.is_full());
+        inflights.add(2, 500);
+        assert!(inflights.is_full());
+        inflights.free_to(2);
+        assert!(!inflights.is_full());
     }
 }

@@ -1,82 +1,76 @@
-//! How far one member has come, as its leader sees it, and how the leader may send to it.
+//! What the leader knows of one follower's log, and how it sends to it.
 //!
 //! ```text
-//!               an append is accepted
-//!        +-------------------------------------+
-//!        |                                     v
-//!   +---------+                          +-----------+
-//!   |  Probe  |<-- rejected, unreachable-| Replicate |
-//!   +---------+                          +-----------+
-//!     ^     |  entries are compacted away      |
-//!     |     v                                  |
-//!   +----------+<------------------------------+
-//!   | Snapshot |
-//!   +----------+  leaves to Probe when the snapshot is reported, or to Replicate by way of
-//!                 Probe when the member acknowledges an index the leader still has
+//!             rejected, unreachable            snapshot needed
+//!   Replicate ---------------------> Probe ---------------------> Snapshot
+//!      ^                             |  ^                            |
+//!      +-------- an append matched --+  +--- sent, failed or matched-+
 //! ```
 //!
-//! Invariants: `matched < next`; in `Snapshot`, `next` is `pending_snapshot + 1` and nothing is
-//! sent; the highest commit index sent is below `next` where that is still uncertain.
-
-use std::fmt;
+//! - Probe: the follower's last matching index is a guess; one append at a time, until one is
+//!   acknowledged.
+//! - Replicate: appends stream optimistically, bounded by the in-flight window.
+//! - Snapshot: the log it needs is compacted; nothing is sent until the snapshot has arrived.
+//!
+//! Invariant: `matched < next`.
 
 use super::Inflights;
+use std::collections::BTreeMap;
+use std::fmt;
 
-/// How a leader sends to a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the leader sends to a follower.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProgressState {
-    /// The end of the member's log is not known: at most one append is sent per heartbeat.
+    /// One append at a time.
+    #[default]
     Probe,
-    /// The member follows: appends are sent ahead of its answers, within the inflight window.
+    /// A stream of appends.
     Replicate,
-    /// The member needs entries the leader no longer has: a snapshot is under way, no appends.
+    /// Waiting for a snapshot to arrive.
     Snapshot,
 }
 
 impl fmt::Display for ProgressState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Probe => "StateProbe",
-            Self::Replicate => "StateReplicate",
-            Self::Snapshot => "StateSnapshot",
+            ProgressState::Probe => "StateProbe",
+            ProgressState::Replicate => "StateReplicate",
+            ProgressState::Snapshot => "StateSnapshot",
         })
     }
 }
 
-/// The progress of one member in its leader's eyes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// All members' progress, by id.
+pub type ProgressMap = BTreeMap<u64, Progress>;
+
+/// One member's progress, in the leader's eyes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// The highest index up to which the member's log is known to equal the leader's.
+    /// The highest index known to be in the member's log as it is in the leader's.
     pub matched: u64,
-    /// The index of the next entry to send; those between `matched` and it are under way.
+    /// The next index to send.
     pub next: u64,
-    /// The highest commit index sent. Goes back when what was sent before is in doubt.
-    sent_commit: u64,
-    /// How to send to the member.
+    /// The highest commit index sent that the member can use, given what it was sent.
+    pub sent_commit: u64,
+    /// How the leader sends.
     pub state: ProgressState,
-    /// In `Snapshot`, the index of the snapshot under way, else zero. A member may well come
-    /// back with another one, if snapshots travel past the leader: any index that reconnects
-    /// its log to the leader's ends the state.
+    /// In state Snapshot: the index of the snapshot on its way.
     pub pending_snapshot: u64,
-    /// Whether the member was heard of since the last check of the quorum.
+    /// Whether the member was heard since the last check of the quorum.
     pub recent_active: bool,
-    /// Whether appends wait for the next sign of life: a probe is out, or the window is full.
-    /// Cleared by heartbeat answers, so that lost messages stall a member for one interval.
+    /// Whether sending waits: a probe is out, or the window is full. A heartbeat's answer lifts it
+    /// for one append, in case the last one was lost.
     pub msg_app_flow_paused: bool,
-    /// The appends under way in `Replicate`.
+    /// Appends on their way, in state Replicate.
     pub inflights: Inflights,
-    /// Whether the member is a learner.
+    /// Whether the member has no vote.
     pub is_learner: bool,
 }
 
 impl Progress {
-    /// A member in `Probe` with nothing known to match, to be sent `next` first.
-    ///
-    /// # Panics
-    /// If `next` is zero: logs start at one.
-    pub fn new(next: u64, inflights: Inflights) -> Self {
-        assert!(next > 0, "a log starts at index one");
-        Self {
+    /// A member of which nothing is known but where to start sending.
+    pub fn new(next: u64, inflights: Inflights, is_learner: bool) -> Progress {
+        Progress {
             matched: 0,
             next,
             sent_commit: 0,
@@ -85,33 +79,26 @@ impl Progress {
             recent_active: false,
             msg_app_flow_paused: false,
             inflights,
-            is_learner: false,
+            is_learner,
         }
     }
 
-    fn reset_state(&mut self, state: ProgressState) {
-        self.msg_app_flow_paused = false;
-        self.pending_snapshot = 0;
-        self.state = state;
-        self.inflights.reset();
-    }
-
-    /// Moves to `Probe`, to ask from after the match on, or from after the pending snapshot,
-    /// which the member is then known to have.
+    /// Goes back to one append at a time, after the last index the member surely has.
     pub fn become_probe(&mut self) {
-        let snapshot = self.pending_snapshot;
+        // A snapshot that was sent is taken to have arrived; if not, the probe finds out.
+        let sent = if self.state == ProgressState::Snapshot { self.pending_snapshot } else { 0 };
         self.reset_state(ProgressState::Probe);
-        self.next = self.matched.max(snapshot) + 1;
-        self.lower_sent_commit();
+        self.next = self.matched.max(sent) + 1;
+        self.sent_commit = self.sent_commit.min(self.next - 1);
     }
 
-    /// Moves to `Replicate`, to send from after the match on.
+    /// Starts the stream of appends after the matched index.
     pub fn become_replicate(&mut self) {
         self.reset_state(ProgressState::Replicate);
         self.next = self.matched + 1;
     }
 
-    /// Moves to `Snapshot` with a snapshot at `index` under way.
+    /// Waits for the snapshot at `index` to arrive.
     pub fn become_snapshot(&mut self, index: u64) {
         self.reset_state(ProgressState::Snapshot);
         self.pending_snapshot = index;
@@ -119,10 +106,7 @@ impl Progress {
         self.sent_commit = index;
     }
 
-    /// Notes an append sent with `entries` entries from `next` on, of `bytes` bytes in sum.
-    ///
-    /// # Panics
-    /// In `Snapshot`, where no append may be sent.
+    /// Notes that an append of so many entries and payload bytes was sent.
     pub fn sent_entries(&mut self, entries: usize, bytes: u64) {
         match self.state {
             ProgressState::Replicate => {
@@ -130,34 +114,21 @@ impl Progress {
                     self.next += entries as u64;
                     self.inflights.add(self.next - 1, bytes);
                 }
-                // Filling the window makes this message a probe of sorts: the flow goes on with
-                // its answer, or with the next heartbeat's.
+                // Empty appends still go out while the window is full, one at a time.
                 self.msg_app_flow_paused = self.inflights.is_full();
             }
             ProgressState::Probe => self.msg_app_flow_paused |= entries > 0,
-            ProgressState::Snapshot => panic!("an append was sent while a snapshot is under way"),
+            ProgressState::Snapshot => unreachable!("an append to a member awaiting a snapshot"),
         }
     }
 
-    /// Whether sending the commit index `index` may move the member's own.
-    ///
-    /// A member commits no further than its log goes, `next - 1` if all went well, so once that
-    /// much was sent there is no hurry: later appends and heartbeats carry the rest.
-    pub fn can_bump_commit(&self, index: u64) -> bool {
-        index > self.sent_commit && self.sent_commit < self.next - 1
+    /// Whether an append with commit index `commit` would tell the member something new.
+    pub fn can_bump_commit(&self, commit: u64) -> bool {
+        commit > self.sent_commit && self.sent_commit < self.next - 1
     }
 
-    /// Notes the commit index `commit` sent.
-    pub fn sent_commit(&mut self, commit: u64) {
-        self.sent_commit = commit;
-    }
-
-    /// What was sent beyond `next` is in doubt, so it counts as not sent.
-    fn lower_sent_commit(&mut self) {
-        self.sent_commit = self.sent_commit.min(self.next - 1);
-    }
-
-    /// Takes the member's acknowledgement of all up to `index`. False if that was known.
+    /// Notes the member's acknowledgement of all entries up to `index`. Returns whether that was
+    /// news.
     pub fn maybe_update(&mut self, index: u64) -> bool {
         if index <= self.matched {
             return false;
@@ -168,39 +139,40 @@ impl Progress {
         true
     }
 
-    /// Takes the member's rejection of an append after index `rejected`, with its `hint` of
-    /// where the logs may meet. False if the rejection is stale, as repeated and reordered
-    /// messages are; else `next` is lowered.
-    pub fn maybe_decr_to(&mut self, rejected: u64, hint: u64) -> bool {
+    /// Notes that an append after index `rejected` was rejected, with a hint where the logs may
+    /// match. Returns whether the rejection counts, rather than being an old one come late.
+    pub fn maybe_decrement(&mut self, rejected: u64, match_hint: u64) -> bool {
         if self.state == ProgressState::Replicate {
             if rejected <= self.matched {
                 return false;
             }
             self.next = self.matched + 1;
-            self.lower_sent_commit();
+            self.sent_commit = self.sent_commit.min(self.next - 1);
             return true;
         }
-        // A probe is out one at a time, so a rejection of anything else is an old one.
+        // A probe's rejection must be of the probe that is out.
         if self.next - 1 != rejected {
             return false;
         }
-        self.next = rejected.min(hint + 1).max(self.matched + 1);
-        self.lower_sent_commit();
+        self.next = rejected.min(match_hint.saturating_add(1)).max(self.matched + 1);
+        self.sent_commit = self.sent_commit.min(self.next - 1);
         self.msg_app_flow_paused = false;
         true
     }
 
-    /// Whether appends with entries must wait.
+    /// Whether nothing is to be sent for now.
     pub fn is_paused(&self) -> bool {
-        match self.state {
-            ProgressState::Probe | ProgressState::Replicate => self.msg_app_flow_paused,
-            ProgressState::Snapshot => true,
-        }
+        self.state == ProgressState::Snapshot || self.msg_app_flow_paused
+    }
+
+    fn reset_state(&mut self, state: ProgressState) {
+        self.msg_app_flow_paused = false;
+        self.pending_snapshot = 0;
+        self.state = state;
+        self.inflights.reset();
     }
 }
 
-/// `StateReplicate match=5 next=8 learner paused pendingSnap=4 inactive inflight=3[full]`, where
-/// all after `next` appears only if true or above zero.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} match={} next={}", self.state, self.matched, self.next)?;
@@ -217,8 +189,10 @@ impl fmt::Display for Progress {
             f.write_str(" inactive")?;
         }
         if self.inflights.count() > 0 {
-            let full = if self.inflights.is_full() { "[full]" } else { "" };
-            write!(f, " inflight={}{full}", self.inflights.count())?;
+            write!(f, " inflight={}", self.inflights.count())?;
+            if self.inflights.is_full() {
+                f.write_str("[full]")?;
+            }
         }
         Ok(())
     }
@@ -229,96 +203,36 @@ mod tests {
     use super::*;
 
     fn progress(state: ProgressState, matched: u64, next: u64) -> Progress {
-        let inflights = Inflights::new(3, 0);
-        Progress { matched, state, ..Progress::new(next, inflights) }
+        Progress { state, matched, ..Progress::new(next, Inflights::new(256, 0), false) }
     }
 
     #[test]
-    fn prints_every_part() {
-        let mut inflights = Inflights::new(1, 0);
-        inflights.add(123, 1);
-        let progress = Progress {
-            pending_snapshot: 123,
-            is_learner: true,
-            inflights,
-            ..progress(ProgressState::Snapshot, 1, 2)
-        };
-        assert_eq!(
-            progress.to_string(),
-            "StateSnapshot match=1 next=2 learner paused pendingSnap=123 inactive inflight=1[full]"
-        );
+    fn a_probe_resumes_after_a_pending_snapshot_or_the_match() {
+        let mut snapshot = progress(ProgressState::Snapshot, 1, 11);
+        snapshot.pending_snapshot = 10;
+        snapshot.become_probe();
+        assert_eq!((snapshot.matched, snapshot.next), (1, 11));
+        let mut stream = progress(ProgressState::Replicate, 1, 5);
+        stream.become_probe();
+        assert_eq!((stream.matched, stream.next), (1, 2));
     }
 
     #[test]
-    fn probe_after_a_snapshot_starts_behind_whichever_is_higher() {
-        for (matched, snapshot, next) in [(1, 10, 11), (20, 10, 21)] {
-            let mut progress = progress(ProgressState::Replicate, matched, matched + 1);
-            progress.become_snapshot(snapshot);
-            assert_eq!((progress.next, progress.is_paused()), (snapshot + 1, true));
-            progress.become_probe();
-            assert_eq!((progress.next, progress.pending_snapshot), (next, 0));
-            assert!(!progress.is_paused());
-        }
-    }
-
-    #[test]
-    fn a_full_window_pauses_until_an_acknowledgement() {
-        let mut progress = progress(ProgressState::Replicate, 0, 1);
-        for _ in 0..3 {
-            assert!(!progress.is_paused());
-            progress.sent_entries(2, 10);
-        }
-        assert!(progress.is_paused());
-        assert_eq!((progress.next, progress.inflights.count()), (7, 3));
-        assert!(progress.maybe_update(2));
-        assert!(!progress.maybe_update(2), "told before");
-        assert!(!progress.is_paused());
-    }
-
-    #[test]
-    fn a_probe_pauses_with_its_first_entries_only() {
-        let mut progress = progress(ProgressState::Probe, 0, 1);
-        progress.sent_entries(0, 0);
-        assert!(!progress.is_paused());
-        progress.sent_entries(1, 10);
-        assert_eq!((progress.next, progress.is_paused()), (1, true));
-    }
-
-    #[test]
-    fn rejections_lower_next_unless_stale() {
-        use ProgressState::{Probe, Replicate};
-        let cases = [
-            // state, matched, next, rejected, hint; genuine, next afterwards
-            (Replicate, 5, 10, 5, 5, false, 10),
-            (Replicate, 5, 10, 4, 4, false, 10),
-            (Replicate, 5, 10, 9, 9, true, 6),
-            (Probe, 0, 1, 5, 5, false, 1),
-            (Probe, 0, 10, 5, 5, false, 10),
-            (Probe, 0, 10, 9, 9, true, 9),
-            (Probe, 0, 2, 1, 1, true, 1),
-            (Probe, 0, 1, 0, 0, true, 1),
-            (Probe, 0, 10, 9, 2, true, 3),
-            (Probe, 0, 10, 9, 0, true, 1),
-            (Probe, 3, 10, 9, 0, true, 4),
-        ];
-        for case @ (state, matched, next, rejected, hint, genuine, lowered) in cases {
+    fn only_the_rejection_of_what_was_sent_counts() {
+        let check = |state, matched, next, rejected, hint, want_next| {
             let mut progress = progress(state, matched, next);
-            assert_eq!(progress.maybe_decr_to(rejected, hint), genuine, "{case:?}");
-            assert_eq!((progress.matched, progress.next), (matched, lowered), "{case:?}");
-        }
-    }
-
-    #[test]
-    fn commit_is_worth_sending_until_it_reached_the_end_of_what_was_sent() {
-        let mut progress = progress(ProgressState::Replicate, 4, 9);
-        assert!(progress.can_bump_commit(3));
-        progress.sent_commit(3);
-        assert!(!progress.can_bump_commit(3));
-        progress.sent_commit(8);
-        assert!(!progress.can_bump_commit(20), "the member has no more than eight entries");
-        assert!(progress.maybe_decr_to(8, 4));
-        assert!(!progress.can_bump_commit(4), "four was sent for sure");
-        progress.sent_entries(1, 1);
-        assert!(progress.can_bump_commit(5));
+            let counts = progress.maybe_decrement(rejected, hint);
+            assert_eq!(counts.then_some(progress.next), want_next);
+        };
+        use ProgressState::{Probe, Replicate};
+        check(Replicate, 5, 10, 5, 5, None); // older than the match
+        check(Replicate, 5, 10, 4, 4, None);
+        check(Replicate, 5, 10, 9, 9, Some(6));
+        check(Probe, 0, 1, 5, 5, None); // not the probe that is out
+        check(Probe, 0, 10, 5, 5, None);
+        check(Probe, 0, 10, 9, 9, Some(9));
+        check(Probe, 0, 2, 1, 1, Some(1)); // never below 1
+        check(Probe, 0, 10, 9, 2, Some(3)); // the hint skips
+        check(Probe, 0, 10, 9, 0, Some(1));
     }
 }

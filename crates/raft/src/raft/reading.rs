@@ -1,0 +1,76 @@
+//! Linearizable reads (thesis section 6.4): a read is answered with the commit index at its
+//! arrival, once it is sure that no newer leader had committed anything by then.
+
+use super::{Raft, to};
+use crate::NONE;
+use crate::ready::ReadState;
+use crate::storage::Storage;
+use raftpb::{Message, MessageType};
+
+impl<S: Storage> Raft<S> {
+    /// Takes a read request, of this node or forwarded by a follower.
+    pub(super) fn read_index(&mut self, request: Message) {
+        // The only voter asks nobody. Nor does it wait for an entry of its term: nothing can be
+        // committed that it does not know to be.
+        if self.tracker.is_singleton() {
+            self.answer_read(request, self.log.committed);
+        } else if self.has_committed_in_term() {
+            self.start_read(request);
+        } else {
+            // A new leader does not know yet how far its predecessors have committed.
+            self.pending_reads.push(request);
+        }
+    }
+
+    fn start_read(&mut self, request: Message) {
+        let commit = self.log.committed;
+        if self.lease_based_reads() {
+            self.answer_read(request, commit);
+            return;
+        }
+        self.read_only.add_request(request, commit);
+        if let Some(context) = self.read_only.heartbeat_context() {
+            self.read_only.receive_ack(self.id, &context);
+        }
+        self.broadcast_heartbeat();
+    }
+
+    /// Takes up the reads that waited for the first commit of the term.
+    pub(super) fn release_pending_reads(&mut self) {
+        if self.pending_reads.is_empty() || !self.has_committed_in_term() {
+            return;
+        }
+        for request in std::mem::take(&mut self.pending_reads) {
+            self.start_read(request);
+        }
+    }
+
+    /// Notes a follower's confirmation, and answers the reads that have a quorum now.
+    pub(super) fn confirm_reads(&mut self, from: u64, context: &[u8]) {
+        if self.lease_based_reads() || context.is_empty() {
+            return;
+        }
+        self.read_only.receive_ack(from, context);
+        for (request, commit) in self.read_only.confirm(&self.tracker.config.voters) {
+            self.answer_read(request, commit);
+        }
+    }
+
+    fn answer_read(&mut self, mut request: Message, index: u64) {
+        let from = request.from();
+        if from == NONE || from == self.id {
+            let request_ctx =
+                request.entries.first_mut().and_then(|entry| entry.data.take()).unwrap_or_default();
+            self.read_states.push(ReadState { index, request_ctx });
+            return;
+        }
+        let mut answer = to(from, MessageType::MsgReadIndexResp);
+        answer.index = Some(index);
+        answer.entries = request.entries;
+        self.send(answer);
+    }
+
+    fn has_committed_in_term(&self) -> bool {
+        self.log.term(self.log.committed) == Some(self.term)
+    }
+}
