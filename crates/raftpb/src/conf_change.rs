@@ -24,7 +24,8 @@ impl MembershipChange for ConfChange {
         ConfChangeV2 {
             transition: None,
             changes: vec![ConfChangeSingle {
-                r#type: Some(self.r#type().into()),
+                // An unknown number is passed on: whoever applies it refuses it.
+                r#type: Some(self.r#type.unwrap_or_default()),
                 node_id: Some(self.node_id()),
             }],
             context: self.context.clone(),
@@ -106,11 +107,12 @@ fn parse_change(token: &str) -> Result<ConfChangeSingle, ParseChangeError> {
 pub fn changes_to_string(changes: &[ConfChangeSingle]) -> String {
     let mut text = String::new();
     for (i, change) in changes.iter().enumerate() {
-        let letter = match change.r#type() {
-            ConfChangeType::ConfChangeAddNode => 'v',
-            ConfChangeType::ConfChangeAddLearnerNode => 'l',
-            ConfChangeType::ConfChangeRemoveNode => 'r',
-            ConfChangeType::ConfChangeUpdateNode => 'u',
+        let letter = match ConfChangeType::try_from(change.r#type.unwrap_or_default()) {
+            Ok(ConfChangeType::ConfChangeAddNode) => "v",
+            Ok(ConfChangeType::ConfChangeAddLearnerNode) => "l",
+            Ok(ConfChangeType::ConfChangeRemoveNode) => "r",
+            Ok(ConfChangeType::ConfChangeUpdateNode) => "u",
+            Err(_) => "unknown",
         };
         let space = if i > 0 { " " } else { "" };
         write!(text, "{space}{letter}{}", change.node_id()).expect("a string takes any text");

@@ -32,6 +32,12 @@ pub enum ChangeError {
     /// Nobody would be left to decide anything.
     #[error("removed all voters")]
     RemovedAllVoters,
+    /// A kind of change that this version does not know, and so cannot carry out.
+    #[error("unexpected conf type {number}")]
+    UnknownType {
+        /// The number it has in the message.
+        number: i32,
+    },
 }
 
 /// Computes the configuration that follows.
@@ -128,13 +134,16 @@ impl Changer<'_> {
             if id == 0 {
                 continue;
             }
-            match change.r#type() {
-                ConfChangeType::ConfChangeAddNode => self.make_voter(config, progress, id),
-                ConfChangeType::ConfChangeAddLearnerNode => {
+            // The accessor would make a voter of whatever it does not know.
+            let number = change.r#type.unwrap_or_default();
+            match ConfChangeType::try_from(number) {
+                Ok(ConfChangeType::ConfChangeAddNode) => self.make_voter(config, progress, id),
+                Ok(ConfChangeType::ConfChangeAddLearnerNode) => {
                     self.make_learner(config, progress, id);
                 }
-                ConfChangeType::ConfChangeRemoveNode => remove(config, progress, id),
-                ConfChangeType::ConfChangeUpdateNode => {}
+                Ok(ConfChangeType::ConfChangeRemoveNode) => remove(config, progress, id),
+                Ok(ConfChangeType::ConfChangeUpdateNode) => {}
+                Err(_) => return Err(ChangeError::UnknownType { number }),
             }
         }
         if config.voters.incoming.is_empty() {

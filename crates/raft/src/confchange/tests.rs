@@ -43,3 +43,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_unknown_kind_is_refused_and_an_id_of_zero_passed_over() {
+    let mut tracker = ProgressTracker::new(16, 0);
+    let change = |number, id| ConfChangeSingle { r#type: Some(number), node_id: Some(id) };
+    let changer = Changer { tracker: &tracker, last_index: 10 };
+    let (config, progress) = changer.simple(&[change(0, 1)]).expect("a first voter");
+    (tracker.config, tracker.progress) = (config, progress);
+    let changer = Changer { tracker: &tracker, last_index: 10 };
+    let refused = changer.simple(&[change(77, 2)]).expect_err("nobody knows kind 77");
+    assert_eq!(refused.to_string(), "unexpected conf type 77");
+    let (config, _) = changer.simple(&[change(77, 0)]).expect("nothing to carry out");
+    assert_eq!(config, tracker.config);
+}
