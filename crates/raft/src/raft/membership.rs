@@ -9,7 +9,10 @@ use crate::confchange::{ChangeError, Changed, Changer};
 use crate::ready::StateType;
 use crate::storage::Storage;
 use prost::Message as _;
-use raftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, MembershipChange};
+use raftpb::{
+    ConfChange, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
+    MembershipChange,
+};
 use tracing::{debug, info};
 
 impl<S: Storage> Raft<S> {
@@ -22,10 +25,12 @@ impl<S: Storage> Raft<S> {
         if !self.tracker.progress.contains_key(&self.id) || self.lead_transferee.is_some() {
             return Err(Error::ProposalDropped);
         }
+        // All are looked at before anything is noted: a refusal changes nothing.
+        let changes = entries.iter().map(decode_change).collect::<Result<Vec<_>, _>>()?;
         let pending_before = self.pending_conf_index;
         let first = self.log.last_index() + 1;
-        for (entry, index) in entries.iter_mut().zip(first..) {
-            let Some(change) = decode_change(entry)? else { continue };
+        for ((entry, change), index) in entries.iter_mut().zip(changes).zip(first..) {
+            let Some(change) = change else { continue };
             match self.refuse_change(&change) {
                 Some(reason) if !self.config.disable_conf_change_validation => {
                     info!(id = self.id, ?change, reason, "put an empty entry for a change");
@@ -119,19 +124,84 @@ impl<S: Storage> Raft<S> {
 }
 
 /// The membership change an entry holds, if it is one. Nobody could apply one that does not
-/// decode, so it must not get into the log.
+/// decode, or that asks for what this version does not know, so it must not get into the log.
 fn decode_change(entry: &Entry) -> Result<Option<ConfChangeV2>, Error> {
     let malformed = Error::Malformed { what: "a membership change that does not decode" };
-    match EntryType::try_from(entry.r#type.unwrap_or_default()) {
-        Ok(EntryType::EntryNormal) => Ok(None),
+    let change = match EntryType::try_from(entry.r#type.unwrap_or_default()) {
+        Ok(EntryType::EntryNormal) => return Ok(None),
         Ok(EntryType::EntryConfChange) => match ConfChange::decode(entry.data()) {
-            Ok(change) => Ok(Some(change.to_v2())),
-            Err(_) => Err(malformed),
+            Ok(change) => change.to_v2(),
+            Err(_) => return Err(malformed),
         },
         Ok(EntryType::EntryConfChangeV2) => match ConfChangeV2::decode(entry.data()) {
-            Ok(change) => Ok(Some(change)),
-            Err(_) => Err(malformed),
+            Ok(change) => change,
+            Err(_) => return Err(malformed),
         },
-        Err(_) => Err(Error::Malformed { what: "an entry of an unknown type" }),
+        Err(_) => return Err(Error::Malformed { what: "an entry of an unknown type" }),
+    };
+    let mut kinds = change.changes.iter().map(|change| change.r#type.unwrap_or_default());
+    let transition = change.transition.unwrap_or_default();
+    if !kinds.all(ConfChangeType::is_valid) || !ConfChangeTransition::is_valid(transition) {
+        return Err(Error::Malformed { what: "a membership change of an unknown kind" });
+    }
+    Ok(Some(change))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, MemoryStorage, NONE, RawNode};
+    use raftpb::{ConfChangeSingle, Snapshot, SnapshotMetadata};
+
+    /// The leader of a group of one.
+    fn leader() -> RawNode<MemoryStorage> {
+        let conf_state = Some(ConfState { voters: vec![1], ..ConfState::default() });
+        let metadata = Some(SnapshotMetadata { conf_state, index: Some(2), term: Some(1) });
+        let mut storage = MemoryStorage::new();
+        storage.apply_snapshot(Snapshot { data: None, metadata }).expect("the first snapshot");
+        let mut node = RawNode::new(Config { id: 1, ..Config::default() }, storage)
+            .expect("a configuration that works");
+        node.campaign().expect("the only voter may campaign");
+        while node.has_ready() {
+            let ready = node.ready();
+            node.storage_mut().append(&ready.entries);
+            node.advance();
+        }
+        assert_ne!(node.basic_status().soft_state.lead, NONE);
+        node
+    }
+
+    #[test]
+    fn changes_of_unknown_kinds_do_not_get_into_the_log() {
+        let mut node = leader();
+        let last = node.last_index();
+        let change = |number| ConfChangeSingle { r#type: Some(number), node_id: Some(2) };
+        let unknown_type = ConfChange { r#type: Some(4), node_id: Some(2), ..Default::default() };
+        let unknown_part =
+            ConfChangeV2 { changes: vec![change(0), change(77)], ..Default::default() };
+        let unknown_transition =
+            ConfChangeV2 { transition: Some(3), changes: vec![change(0)], ..Default::default() };
+        let refused = Err(Error::Malformed { what: "a membership change of an unknown kind" });
+        assert_eq!(node.propose_conf_change(&unknown_type), refused);
+        assert_eq!(node.propose_conf_change(&unknown_part), refused);
+        assert_eq!(node.propose_conf_change(&unknown_transition), refused);
+        // Neither does what is proposed along with them, and it leaves no trace.
+        let entry = |change: &ConfChangeV2| {
+            let (kind, data) = change.to_entry();
+            Entry { r#type: Some(kind.into()), data: Some(data), ..Entry::default() }
+        };
+        let known = ConfChangeV2 { changes: vec![change(0)], ..Default::default() };
+        let proposal = raftpb::Message {
+            r#type: Some(raftpb::MessageType::MsgProp.into()),
+            from: Some(1),
+            entries: vec![entry(&known), entry(&unknown_part)],
+            ..Default::default()
+        };
+        assert_eq!(node.step(proposal), refused);
+        assert_eq!(node.last_index(), last);
+        node.propose_conf_change(&known).expect("a second voter");
+        assert_eq!(node.last_index(), last + 1);
+        let kind = node.all_entries().last().map(Entry::r#type);
+        assert_eq!(kind, Some(EntryType::EntryConfChangeV2), "no empty entry in its place");
     }
 }
