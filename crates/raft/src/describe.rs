@@ -1,6 +1,6 @@
 //! Messages and states as text, in the form that etcd-io/raft prints them and its scripts expect.
 
-use crate::ready::{Ready, SoftState};
+use crate::ready::{ReadState, Ready, SoftState};
 use crate::{LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, NONE};
 use prost::Message as _;
 use raftpb::{
@@ -134,6 +134,12 @@ pub fn describe_target(id: u64) -> String {
     }
 }
 
+/// Index and bytes of a read: `{5 [114 49]}`, as Go prints the struct.
+fn describe_read_state(state: &ReadState) -> String {
+    let bytes: Vec<String> = state.request_ctx.iter().map(u8::to_string).collect();
+    format!("{{{} [{}]}}", state.index, bytes.join(" "))
+}
+
 /// All that a node wants done.
 pub fn describe_ready(ready: &Ready) -> String {
     let mut text = String::new();
@@ -144,7 +150,8 @@ pub fn describe_ready(ready: &Ready) -> String {
         text += &format!("HardState {}\n", describe_hard_state(state));
     }
     if !ready.read_states.is_empty() {
-        text += &format!("ReadStates {:?}\n", ready.read_states);
+        let states = ready.read_states.iter().map(describe_read_state).collect::<Vec<_>>();
+        text += &format!("ReadStates [{}]\n", states.join(" "));
     }
     if !ready.entries.is_empty() {
         text += &format!("Entries:\n{}", describe_entries(&ready.entries));
