@@ -1,3 +1,4 @@
 //! What several test suites share. Nothing outside of tests depends on this crate.
 
 pub mod figures;
+pub mod script;

@@ -101,7 +101,7 @@ impl MajorityConfig {
                 None => text.push_str(&("?".to_owned() + &" ".repeat(voters))),
                 Some(_) => text.push_str(&("x".repeat(bar) + ">" + &" ".repeat(voters - bar))),
             }
-            writeln!(text, " {:5}    (id={id})", acked(id).unwrap_or(0)).expect("a string");
+            writeln!(text, " {:5}    (id={id:x})", acked(id).unwrap_or(0)).expect("a string");
         }
         text
     }
@@ -127,7 +127,7 @@ impl fmt::Display for MajorityConfig {
             if i > 0 {
                 f.write_char(' ')?;
             }
-            write!(f, "{id}")?;
+            write!(f, "{id:x}")?;
         }
         f.write_char(')')
     }
