@@ -9,7 +9,7 @@ pub use restore::restore;
 
 use crate::quorum::MajorityConfig;
 use crate::tracker::{Config, Progress, ProgressMap, ProgressTracker};
-use raftpb::{ConfChangeSingle, ConfChangeType};
+use raftpb::{ConfChangeSingle, ConfChangeType, ConfStateMismatch};
 
 /// A change that the present configuration does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,10 @@ pub enum ChangeError {
     /// Nobody would be left to decide anything.
     #[error("removed all voters")]
     RemovedAllVoters,
+    /// A stored configuration that contradicts itself: an id in two roles, or twice in one, or
+    /// joint in part only.
+    #[error("no cluster can have this configuration: {0}")]
+    Contradiction(Box<ConfStateMismatch>),
     /// A kind of change that this version does not know, and so cannot carry out.
     #[error("unexpected conf type {number}")]
     UnknownType {

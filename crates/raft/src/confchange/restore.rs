@@ -10,7 +10,8 @@ use raftpb::{ConfChangeSingle, ConfChangeType, ConfState};
 /// one, then the joint step to all the rest. So no second way to build a configuration exists.
 ///
 /// # Errors
-/// If no cluster can have had this configuration.
+/// If no cluster can have had this configuration; [`ChangeError::Contradiction`] if it would have
+/// become another one.
 pub fn restore(
     empty: &ProgressTracker,
     last_index: u64,
@@ -38,8 +39,12 @@ pub fn restore(
             simple(&mut tracker, change)?;
         }
         let changer = Changer { tracker: &tracker, last_index };
-        return changer.enter_joint(state.auto_leave(), &incoming);
+        let (config, progress) = changer.enter_joint(state.auto_leave(), &incoming)?;
+        (tracker.config, tracker.progress) = (config, progress);
     }
+    // Changes make something sound of everything. If that is not what was asked for, members
+    // that read the same state could come to count different quorums.
+    tracker.conf_state().equivalent(state).map_err(ChangeError::Contradiction)?;
     Ok((tracker.config, tracker.progress))
 }
 

@@ -3,6 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use raftpb::ConfState;
 
 fn changes() -> impl Strategy<Value = Vec<ConfChangeSingle>> {
     let change = (0..3i32, 1..6u64).prop_map(|(kind, id)| {
@@ -56,4 +57,20 @@ fn an_unknown_kind_is_refused_and_an_id_of_zero_passed_over() {
     assert_eq!(refused.to_string(), "unexpected conf type 77");
     let (config, _) = changer.simple(&[change(77, 0)]).expect("nothing to carry out");
     assert_eq!(config, tracker.config);
+}
+
+#[test]
+fn a_state_that_contradicts_itself_is_not_restored() {
+    let empty = ProgressTracker::new(16, 0);
+    let restored = |state: &ConfState| restore(&empty, 10, state).map(|(config, _)| config);
+    let sound = ConfState { voters: vec![2, 1], learners: vec![3], ..ConfState::default() };
+    restored(&sound).expect("a sound state, in whatever order");
+    let two_roles = ConfState { learners: vec![2], ..sound.clone() };
+    let twice = ConfState { voters: vec![1, 2, 1], ..sound.clone() };
+    let not_joint = ConfState { auto_leave: Some(true), ..sound.clone() };
+    let staged_without_outgoing = ConfState { learners_next: vec![2], ..sound };
+    for state in [two_roles, twice, not_joint, staged_without_outgoing] {
+        let refused = restored(&state).expect_err("no cluster has it");
+        assert!(matches!(refused, ChangeError::Contradiction(_)), "{state:?}: {refused}");
+    }
 }
