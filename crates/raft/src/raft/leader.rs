@@ -164,11 +164,17 @@ impl<S: Storage> Raft<S> {
 
     fn transfer_leader(&mut self, transferee: u64) {
         let Some(member) = self.tracker.progress.get(&transferee) else { return };
-        if member.is_learner || transferee == self.id {
-            debug!(id = self.id, transferee, "ignored a transfer to a learner or to oneself");
+        if member.is_learner {
+            debug!(id = self.id, transferee, "ignored a transfer to a learner");
             return;
         }
         if self.lead_transferee == Some(transferee) {
+            return;
+        }
+        if transferee == self.id {
+            // To keep the leadership is to give up a transfer under way.
+            debug!(id = self.id, given_up = ?self.lead_transferee, "transfer to oneself");
+            self.lead_transferee = None;
             return;
         }
         info!(id = self.id, transferee, term = self.term, "transferring leadership");
