@@ -15,6 +15,7 @@ mod replay;
 mod scan;
 mod segment;
 pub mod snap;
+pub mod stage;
 mod wal;
 mod wire;
 
