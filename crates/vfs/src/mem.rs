@@ -5,8 +5,8 @@
 //! directory  durable entries - entry changes since its sync --> live entries
 //! ```
 //! Reads see the live side. [`MemFs::crash`] gives the disk as the next boot finds it: of each
-//! file's pending changes any subset of 512-byte sectors arrived, in any combination (so writes
-//! are lost, torn and reordered); of each directory's pending entry changes a prefix arrived, as
+//! file's 512-byte sectors each has what it held after any number of its pending changes, in any
+//! combination with the others (so writes are lost, torn and reordered); of each directory's pending entry changes a prefix arrived, as
 //! journalling file systems keep them in order. A directory whose entry was lost is gone with all
 //! it held, however well its files were synced.
 //!
@@ -459,16 +459,22 @@ impl FileNode {
         }
     }
 
+    /// The disk takes a sector as it is in memory when its turn comes, so each sector has the
+    /// content after some of the changes, with all that were made to it before.
     fn after_crash(&self, odds: usize, random: &mut Random) -> Self {
         let mut content = self.durable.clone();
+        let mut live = self.durable.clone();
         for change in &self.pending {
+            change.apply(&mut live);
             match change {
-                Change::SetLen(_) if random.happens(odds) => change.apply(&mut content),
+                Change::SetLen(len) if random.happens(odds) => content.resize(*len, 0),
                 Change::SetLen(_) => {}
                 Change::Write(offset, bytes) => {
-                    for (offset, sector) in sectors(*offset, bytes) {
+                    let first = offset / SECTOR_BYTES;
+                    let end = (offset + bytes.len()).div_ceil(SECTOR_BYTES);
+                    for at in (first..end).map(|sector| sector * SECTOR_BYTES) {
                         if random.happens(odds) {
-                            write(&mut content, offset, sector);
+                            write(&mut content, at, &live[at..live.len().min(at + SECTOR_BYTES)]);
                         }
                     }
                 }
@@ -493,23 +499,6 @@ fn write(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
         content.resize(end, 0);
     }
     content[offset..end].copy_from_slice(bytes);
-}
-
-/// The parts of a write that fall into one sector each.
-fn sectors(offset: usize, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut rest = bytes;
-    let mut offset = offset;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let step = (SECTOR_BYTES - offset % SECTOR_BYTES).min(rest.len());
-        let (sector, after) = rest.split_at(step);
-        let at = offset;
-        rest = after;
-        offset += step;
-        Some((at, sector))
-    })
 }
 
 #[derive(Debug, Default)]
@@ -634,7 +623,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
             let content = contents(&fs.crash(seed), "/f").unwrap();
-            for (_, sector) in sectors(500, &content[500..]) {
+            for sector in [&content[500..512], &content[512..1024], &content[1024..]] {
                 assert!(sector.iter().all(|byte| *byte == sector[0]), "a sector is never torn");
             }
             seen.insert((content[500], content[600], content[1100]));

@@ -84,8 +84,9 @@ impl Replay {
             check_replacement(old, &entry, commit)
                 .map_err(|expected| scan.corrupt_item(expected, "another entry for its index"))?;
         }
-        // Terms never fall along a log; of the entry before the first only the snapshot tells.
-        let before = at.checked_sub(1).map_or(self.start.term(), |at| entries[at].term());
+        // Terms never fall along a log. The term to start from is the caller's word, not the
+        // log's, and is compared with the snapshot's record instead.
+        let before = at.checked_sub(1).map_or(0, |at| entries[at].term());
         if entry.term() < before {
             let found = format!("term {}", entry.term());
             return Err(scan.corrupt_item(format!("entry of term {before} or later"), found));

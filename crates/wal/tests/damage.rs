@@ -4,6 +4,7 @@
 //! What may come out: the log as it was; corruption, reported with file and offset; or, in the
 //! last segment only, the log up to one of its records, where the damage cannot be told from a
 //! write the power cut.
+#![allow(clippy::unwrap_used, reason = "a test may end with a panic")]
 
 use bytes::Bytes;
 use quorate_wal::{self as wal, Contents, Error, Options, Repair, Wal};
