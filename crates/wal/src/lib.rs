@@ -9,6 +9,7 @@
 //! [`Error::Torn`], [`repair`] and open once more.
 
 mod error;
+mod read;
 mod record;
 mod repair;
 mod replay;
@@ -20,8 +21,7 @@ mod wal;
 mod wire;
 
 pub use error::{Error, Result};
+pub use read::{exists, purge, read_all, valid_snapshot_entries, verify};
 pub use repair::{Repair, repair};
 pub use replay::Contents;
-pub use wal::{
-    Options, SEGMENT_BYTES, Wal, exists, purge, read_all, valid_snapshot_entries, verify,
-};
+pub use wal::{Options, SEGMENT_BYTES, Wal};

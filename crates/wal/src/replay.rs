@@ -43,10 +43,23 @@ impl Replay {
     /// The scan's, and corruption that shows only across records. What was read up to an error
     /// stays and [`Replay::finish`] gives it.
     pub(crate) fn read(&mut self, scan: &mut Scan<'_>) -> Result<()> {
+        self.read_with(scan, Self::take_entry)
+    }
+
+    /// As [`Replay::read`], without keeping entries or judging their order.
+    pub(crate) fn read_without_entries(&mut self, scan: &mut Scan<'_>) -> Result<()> {
+        self.read_with(scan, |_, _, _| Ok(()))
+    }
+
+    fn read_with(
+        &mut self,
+        scan: &mut Scan<'_>,
+        take_entry: fn(&mut Self, Entry, &Scan<'_>) -> Result<()>,
+    ) -> Result<()> {
         while let Some(item) = scan.next_item()? {
             match item {
                 Item::Metadata(metadata) => self.contents.metadata = metadata,
-                Item::Entry(entry) => self.take_entry(entry, scan)?,
+                Item::Entry(entry) => take_entry(self, entry, scan)?,
                 Item::State(state) => self.contents.hard_state = state,
                 Item::Snapshot(snapshot) => self.take_snapshot(&snapshot)?,
             }

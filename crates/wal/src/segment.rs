@@ -1,12 +1,13 @@
-//! Names of segment files and which of them a reader needs.
+//! Segment files: their names, and which of them a reader needs.
 //!
 //! `<seq>-<index>.wal`, both as 16 hex digits: `seq` starts at 0 and rises by one, `index` is the
 //! first raft index the segment may hold. Files of other names are not ours and are left alone.
 
+use crate::scan::Source;
 use crate::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use vfs::Fs;
+use vfs::{File, Fs};
 
 /// The name of a segment. Sorts as the log runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,23 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{:016x}.wal", self.seq, self.index)
     }
+}
+
+/// A segment whose file is open.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub name: Name,
+    pub file: Box<dyn File>,
+}
+
+/// What a scan of these segments walks over.
+pub(crate) fn sources<'a>(dir: &Path, segments: &'a [Segment]) -> Vec<Source<'a>> {
+    let source = |segment: &'a Segment| Source {
+        path: segment.name.path(dir),
+        seq: segment.name.seq,
+        file: &*segment.file,
+    };
+    segments.iter().map(source).collect()
 }
 
 /// The segments in a directory, ascending; none if there is no directory.

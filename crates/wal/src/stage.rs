@@ -50,7 +50,11 @@ impl WalStage {
         }
         let mut sync = false;
         for append in inbox.iter() {
-            sync |= self.wal.stage(&append.hard_state, &append.entries)? | append.must_sync;
+            match self.wal.stage(&append.hard_state, &append.entries) {
+                Ok(must_sync) => sync |= must_sync | append.must_sync,
+                // Requests before it are staged and could be staged again: no way on from here.
+                Err(error) => return Err(self.wal.give_up(error)),
+            }
         }
         self.wal.commit(sync)?;
         outbox.extend(inbox.drain(..).map(|append| append.token));

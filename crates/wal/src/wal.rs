@@ -17,8 +17,8 @@
 
 use crate::record::{self, Encoder};
 use crate::replay::Replay;
-use crate::scan::{Scan, Source};
-use crate::segment::{self, Name};
+use crate::scan::Scan;
+use crate::segment::{self, Name, Segment};
 use crate::{Contents, Error, Result};
 use bytes::Bytes;
 use raftpb::wal::Snapshot;
@@ -66,12 +66,6 @@ pub struct Wal {
     prepared_count: u64,
     /// The first failure; it is final.
     poison: Option<Error>,
-}
-
-#[derive(Debug)]
-struct Segment {
-    name: Name,
-    file: Box<dyn File>,
 }
 
 #[derive(Debug)]
@@ -148,7 +142,7 @@ impl Wal {
             lock(&*file, path)?;
             segments.push(Segment { name, file });
         }
-        let mut scan = Scan::new(sources(dir, &segments))?;
+        let mut scan = Scan::new(segment::sources(dir, &segments))?;
         let mut replay = Replay::new(start);
         replay.read(&mut scan)?;
         let (offset, crc, last_index) = (scan.offset(), scan.crc(), replay.last_index);
@@ -336,6 +330,11 @@ impl Wal {
         self.poison.clone().map_or(Ok(()), Err)
     }
 
+    /// Makes `error` the final answer, unless there is one already; gives it back.
+    pub(crate) fn give_up(&mut self, error: Error) -> Error {
+        self.poison.get_or_insert(error).clone()
+    }
+
     /// Runs `work` unless the log failed before; a failure is remembered for ever.
     fn poisoning(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         self.check_poison()?;
@@ -394,87 +393,6 @@ impl Wal {
     }
 }
 
-/// Reads the log in `dir` after the snapshot `start` without locking or changing it, e.g. while
-/// a member runs on it. A torn tail is taken for the end, as etcd does when reading only.
-///
-/// # Errors
-/// As [`Wal::open`], but never [`Error::Torn`] and [`Error::Locked`].
-pub fn read_all(fs: &dyn Fs, dir: &Path, start: &Snapshot) -> Result<Contents> {
-    let segments = open_for_read(fs, dir, segment::from_index(fs, dir, start.index())?)?;
-    let mut replay = Replay::new(start);
-    to_torn_end(replay.read(&mut scan(dir, &segments)?))?;
-    replay.finish()
-}
-
-/// Checks that the log in `dir` is sound and knows the snapshot `start`; gives its last hard
-/// state (etcd `wal.go: Verify`). Unlike etcd it judges the entries too.
-///
-/// # Errors
-/// As [`read_all`].
-pub fn verify(fs: &dyn Fs, dir: &Path, start: &Snapshot) -> Result<HardState> {
-    Ok(read_all(fs, dir, start)?.hard_state)
-}
-
-/// The snapshot records of the log that are not ahead of what was committed, oldest first. A
-/// member starts from the last: a snapshot received just before a crash, whose hard state did
-/// not reach the disk, must not count (etcd `wal.go: ValidSnapshotEntries`).
-///
-/// # Errors
-/// As [`read_all`].
-pub fn valid_snapshot_entries(fs: &dyn Fs, dir: &Path) -> Result<Vec<Snapshot>> {
-    use crate::scan::Item;
-    let segments = open_for_read(fs, dir, segment::all(fs, dir)?)?;
-    let mut scan = scan(dir, &segments)?;
-    let mut snapshots = Vec::new();
-    let mut commit = 0;
-    let mut read = || -> Result<()> {
-        while let Some(item) = scan.next_item()? {
-            match item {
-                Item::Snapshot(snapshot) => snapshots.push(snapshot),
-                Item::State(state) => commit = state.commit(),
-                Item::Metadata(_) | Item::Entry(_) => {}
-            }
-        }
-        Ok(())
-    };
-    to_torn_end(read())?;
-    snapshots.retain(|snapshot| snapshot.index() <= commit);
-    Ok(snapshots)
-}
-
-/// Whether there is a log in `dir`.
-///
-/// # Errors
-/// [`Error::Disk`].
-pub fn exists(fs: &dyn Fs, dir: &Path) -> Result<bool> {
-    Ok(!segment::list(fs, dir)?.is_empty())
-}
-
-/// Deletes the oldest segments in `dir` while there are more than `max`, up to the first that is
-/// locked; gives the paths deleted (etcd `fileutil/purge.go`).
-///
-/// # Errors
-/// [`Error::Disk`].
-pub fn purge(fs: &dyn Fs, dir: &Path, max: usize) -> Result<Vec<PathBuf>> {
-    let names = segment::list(fs, dir)?;
-    let mut purged = Vec::new();
-    for name in &names[..names.len().saturating_sub(max)] {
-        let path = name.path(dir);
-        let file = fs.open(&path, OpenMode::Write)?;
-        match file.try_lock() {
-            Ok(()) => fs.remove(&path)?,
-            Err(e) if e.is_locked() => break,
-            Err(e) => return Err(e.into()),
-        }
-        tracing::info!(path = %path.display(), "purged log segment");
-        purged.push(path);
-    }
-    if !purged.is_empty() {
-        fs.sync_dir(dir)?;
-    }
-    Ok(purged)
-}
-
 fn new_segment(fs: &dyn Fs, path: &Path, bytes: u64) -> Result<Box<dyn File>> {
     // A leftover of a cut that a crash ended has a head in it, so the file is emptied first.
     let file = fs.open(path, OpenMode::Truncate)?;
@@ -485,32 +403,6 @@ fn new_segment(fs: &dyn Fs, path: &Path, bytes: u64) -> Result<Box<dyn File>> {
 
 fn lock(file: &dyn File, path: PathBuf) -> Result<()> {
     file.try_lock().map_err(|e| if e.is_locked() { Error::Locked { path } } else { e.into() })
-}
-
-fn open_for_read(fs: &dyn Fs, dir: &Path, names: Vec<Name>) -> Result<Vec<Segment>> {
-    let open = |name: Name| Ok(Segment { name, file: fs.open(&name.path(dir), OpenMode::Read)? });
-    names.into_iter().map(open).collect()
-}
-
-fn scan<'a>(dir: &Path, segments: &'a [Segment]) -> Result<Scan<'a>> {
-    Scan::new(sources(dir, segments))
-}
-
-fn sources<'a>(dir: &Path, segments: &'a [Segment]) -> Vec<Source<'a>> {
-    let source = |segment: &'a Segment| Source {
-        path: segment.name.path(dir),
-        seq: segment.name.seq,
-        file: &*segment.file,
-    };
-    segments.iter().map(source).collect()
-}
-
-/// Takes a torn tail for the end.
-fn to_torn_end(read: Result<()>) -> Result<()> {
-    match read {
-        Err(Error::Torn { .. }) => Ok(()),
-        read => read,
-    }
 }
 
 /// Zeroes what torn writes left behind `offset`, or new records would run into it, and takes the

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use quorate_wal::stage::{Append, WalStage};
+use quorate_wal::stage::{Append, WalStage, spawn};
 use quorate_wal::{self as wal, Contents, Error, Options, Wal};
 use raftpb::wal::Snapshot;
 use raftpb::{Entry, HardState};
@@ -193,6 +193,34 @@ fn a_group_is_one_write_and_one_sync_and_acks_in_order() {
     drop(stage);
     let read = wal::read_all(&*fs, Path::new(DIR), &Snapshot::default()).unwrap();
     assert_eq!(read.entries, model.contents.entries);
+}
+
+#[test]
+fn the_shell_acks_all_in_order_and_ends_with_the_first_failure() {
+    let fs = Arc::new(MemFs::new());
+    let wal = Wal::create(fs_dyn(&fs), Path::new(DIR), b"m", OPTIONS).unwrap();
+    let (acks, acked) = crossbeam_channel::bounded(life().len());
+    let to_acks = move |tokens: &mut Vec<usize>| {
+        tokens.drain(..).for_each(|token| acks.send(token).unwrap());
+    };
+    let (requests, shell) = spawn(WalStage::new(wal), to_acks);
+    let mut model = Model::default();
+    for (token, save) in life().iter().enumerate() {
+        let (hard_state, entries) = model.apply(save);
+        requests.send(Append { hard_state, entries, must_sync: false, token }).unwrap();
+    }
+    drop(requests);
+    let stage = shell.join().unwrap().unwrap();
+    assert_eq!(acked.iter().collect::<Vec<_>>(), (0..life().len()).collect::<Vec<_>>());
+
+    fs.fail_nth(1);
+    let (requests, shell) = spawn(stage, |_: &mut Vec<usize>| panic!("nothing is durable"));
+    let (hard_state, entries) = model.apply(&life()[0]);
+    requests.send(Append { hard_state, entries, must_sync: false, token: 0 }).unwrap();
+    assert!(matches!(shell.join().unwrap(), Err(Error::Disk(_))));
+    let hard_state = HardState::default();
+    let late = Append { hard_state, entries: Vec::new(), must_sync: true, token: 1 };
+    assert!(requests.send(late).is_err(), "later requests are not taken");
 }
 
 fn any_save() -> impl Strategy<Value = Save> {

@@ -62,6 +62,8 @@ struct Proof {
     whole: Contents,
     /// What the log says if it ends after any of its records.
     prefixes: Vec<Contents>,
+    /// Which snapshots a member could then start from.
+    starts: Vec<Vec<Snapshot>>,
     segments: Vec<PathBuf>,
 }
 
@@ -76,15 +78,16 @@ impl Proof {
         let segments: Vec<_> = names.iter().map(|name| Path::new(DIR).join(name)).collect();
         let image = fs.duplicate();
         let whole = wal::read_all(&image, Path::new(DIR), &Snapshot::default()).unwrap();
-        let prefixes = Self::prefixes(&image, segments.last().unwrap());
-        Self { image, whole, prefixes, segments }
+        let (prefixes, starts) = Self::prefixes(&image, segments.last().unwrap());
+        assert_eq!(starts.last().map(Vec::len), Some(2));
+        Self { image, whole, prefixes, starts, segments }
     }
 
     /// Ends the last segment at each record boundary, found by the length fields alone.
-    fn prefixes(image: &MemFs, last: &Path) -> Vec<Contents> {
+    fn prefixes(image: &MemFs, last: &Path) -> (Vec<Contents>, Vec<Vec<Snapshot>>) {
         let bytes = image.read(last).unwrap();
         let mut at = 0;
-        let mut prefixes = Vec::new();
+        let (mut prefixes, mut starts) = (Vec::new(), Vec::new());
         for record in 0.. {
             let field = bytes.get(at..at + 8).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
             let cut = image.duplicate();
@@ -92,9 +95,10 @@ impl Proof {
             if record >= 2 {
                 let start = Snapshot::default();
                 prefixes.push(wal::read_all(&cut, Path::new(DIR), &start).unwrap());
+                starts.push(wal::valid_snapshot_entries(&cut, Path::new(DIR)).unwrap());
             }
             match field {
-                None | Some(0) => return prefixes,
+                None | Some(0) => return (prefixes, starts),
                 Some(field) => {
                     let record = usize::try_from(field & 0xff_ffff_ffff_ffff).unwrap();
                     at += 8 + record.next_multiple_of(8);
@@ -148,13 +152,12 @@ impl Proof {
     fn readers(&self, damaged: &MemFs, what: &str) {
         match wal::read_all(damaged, Path::new(DIR), &Snapshot::default()) {
             Ok(contents) => assert!(self.prefixes.contains(&contents), "{what}: {contents:?}"),
-            Err(Error::Corrupt { .. }) => {
-                let snapshots = wal::valid_snapshot_entries(damaged, Path::new(DIR));
-                if let Ok(snapshots) = snapshots {
-                    // Only rules across entries are not this reader's business.
-                    assert!(snapshots.len() <= 2, "{what}");
-                }
-            }
+            Err(Error::Corrupt { .. }) => {}
+            Err(other) => panic!("{what}: {other}"),
+        }
+        match wal::valid_snapshot_entries(damaged, Path::new(DIR)) {
+            Ok(starts) => assert!(self.starts.contains(&starts), "{what}: {starts:?}"),
+            Err(Error::Corrupt { .. }) => {}
             Err(other) => panic!("{what}: {other}"),
         }
     }

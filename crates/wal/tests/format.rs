@@ -127,6 +127,15 @@ fn later_entries_replace_earlier_ones_and_reading_starts_at_a_snapshot() {
     assert!(matches!(other_term, Error::SnapshotMismatch { index: 2, expected: 9, found: 1 }));
     let unknown = open(&fs, &snapshot(3, 1)).unwrap_err();
     assert!(matches!(unknown, Error::SnapshotNotFound { index: 3, term: 1 }));
+
+    // After a snapshot from a leader the log leaves a gap, which only a later start skips.
+    let mut wal = open(&fs, &snapshot(2, 1)).unwrap().0;
+    wal.save_snapshot(&snapshot(20, 2)).unwrap();
+    wal.save(&state(2, 1, 20), &[entry(2, 21, b"on")]).unwrap();
+    drop(wal);
+    assert_eq!(open(&fs, &snapshot(20, 2)).unwrap().1.entries, [entry(2, 21, b"on")]);
+    assert_eq!(wal::verify(&*fs, Path::new(DIR), &snapshot(2, 1)).unwrap(), state(2, 1, 20));
+    assert!(matches!(open(&fs, &snapshot(2, 1)), Err(Error::Corrupt { .. })));
 }
 
 #[test]
