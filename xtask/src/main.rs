@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
 mod codegen;
+mod peers;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Develop, check and measure Quorate")]
@@ -17,11 +18,14 @@ struct Args {
 enum Verb {
     /// Generate the message types from the .proto files
     Codegen,
+    /// Fetch the real etcd that interoperability tests run against
+    Peers,
 }
 
 fn main() -> Result<()> {
     match Args::parse().verb {
         Verb::Codegen => codegen::run(),
+        Verb::Peers => peers::run(),
     }
 }
 
