@@ -2,7 +2,9 @@
 //! needs no protobuf compiler; protox parses the files, so neither does this.
 
 use crate::root;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +12,26 @@ use std::path::Path;
 pub fn run() -> Result<()> {
     let crate_dir = root().join("crates/raftpb");
     generate(&crate_dir.join("proto"), &crate_dir.join("src/generated"))
+}
+
+/// Fails if a committed file differs from what would be generated, or is missing, or left over.
+pub fn check() -> Result<()> {
+    let crate_dir = root().join("crates/raftpb");
+    let fresh = tempfile::tempdir()?;
+    generate(&crate_dir.join("proto"), fresh.path())?;
+    let same = read(fresh.path())? == read(&crate_dir.join("src/generated"))?;
+    ensure!(same, "crates/raftpb/src/generated is stale: run `cargo xtask codegen`");
+    Ok(())
+}
+
+/// Name and content of every file in `folder`.
+fn read(folder: &Path) -> Result<BTreeMap<OsString, String>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        files.insert(entry.file_name(), fs::read_to_string(entry.path())?);
+    }
+    Ok(files)
 }
 
 /// Generates the messages of all .proto files in `protos` into `out`.

@@ -3,9 +3,17 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+mod bench;
+mod check;
 mod codegen;
+mod evidence;
+mod fix;
 mod peers;
+mod shell;
+mod test;
+mod tidy;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Develop, check and measure Quorate")]
@@ -16,16 +24,68 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Run every check; changes no source
+    Check {
+        /// Leave the tests out
+        #[arg(long)]
+        no_test: bool,
+    },
+    /// Format, apply the lints' suggestions, generate
+    Fix,
     /// Generate the message types from the .proto files
-    Codegen,
+    Codegen {
+        /// Write nothing; fail if the committed files differ
+        #[arg(long)]
+        check: bool,
+    },
     /// Fetch the real etcd that interoperability tests run against
     Peers,
+    /// Run the tests and print their figures
+    Test {
+        /// Arguments for `cargo test` in place of `--workspace`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check the house rules no compiler knows
+    Tidy,
+    /// List the must-show lines, or run one
+    Evidence {
+        /// The line, such as 2.1
+        line: Option<String>,
+        /// Run although files differ from the commit; such a run is no evidence
+        #[arg(long)]
+        dirty: bool,
+    },
+    /// Run the benches, or one
+    Bench {
+        /// commits, append or puts
+        name: Option<String>,
+    },
 }
 
-fn main() -> Result<()> {
-    match Args::parse().verb {
-        Verb::Codegen => codegen::run(),
+fn main() -> ExitCode {
+    match run(Args::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let code = error.downcast_ref::<shell::Failed>().map_or(1, |failed| failed.code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Check { no_test } => check::run(!no_test),
+        Verb::Fix => fix::run(),
+        Verb::Codegen { check: false } => codegen::run(),
+        Verb::Codegen { check: true } => codegen::check(),
+        Verb::Test { args } => test::run(&args),
         Verb::Peers => peers::run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Evidence { line: None, .. } => evidence::list(),
+        Verb::Evidence { line: Some(line), dirty } => evidence::run(&line, dirty),
+        Verb::Bench { name } => bench::run(name.as_deref()),
     }
 }
 
