@@ -245,7 +245,7 @@ pub(crate) fn read_entry(data: &bytes::Bytes) -> Result<Entry, &'static str> {
             (2, wire::Value::Varint(term)) => entry.term = Some(term),
             (3, wire::Value::Varint(index)) => entry.index = Some(index),
             (4, wire::Value::Bytes(range)) => {
-                entry.data = Some(bytes::Bytes::copy_from_slice(&data[range]));
+                entry.data = Some(data.slice(range));
             }
             _ => return Err("unknown field in entry"),
         }

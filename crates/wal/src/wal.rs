@@ -176,7 +176,7 @@ impl Wal {
     }
 
     /// Encodes like [`Wal::save`] without writing: several can go to disk in one
-    /// [`Wal::commit`]. Tells whether the sync rule asks for a sync.
+    /// [`Wal::commit`], without which they are lost. Tells whether the sync rule asks for a sync.
     ///
     /// # Errors
     /// [`Error::Invalid`] stages nothing.
