@@ -1,8 +1,8 @@
-//! `test`: builds, runs every test, and prints the figures the tests noted, also when some failed.
+//! `test`: installs what tests need, builds, runs every test, and prints the figures the tests noted, also when some failed.
 //!
 //! A figure is a file in `target/figures` written by `testkit::figures::note`.
 
-use crate::{root, shell};
+use crate::{peers, root, shell};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,6 +11,7 @@ use std::{env, fs};
 /// Runs `cargo test` with `args`, or for the whole workspace if there are none.
 pub fn run(args: &[String]) -> Result<()> {
     let started = Instant::now();
+    peers::run()?;
     let figures = target()?.join("figures");
     if figures.exists() {
         fs::remove_dir_all(&figures).context("clearing the figures of the run before")?;

@@ -10,12 +10,14 @@
 
 use crate::kvstore::KvStore;
 use crate::raft::RaftView;
+use ::raft::is_local_target;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use peer::PeerUrl;
 use raftpb::{ConfChange, ConfChangeType};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -74,7 +76,8 @@ impl HttpKvApi {
         match self.store.lookup(key) {
             Some(value) => {
                 let text = std::str::from_utf8(&value).is_ok();
-                let kind = if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+                let kind =
+                    if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
                 ([(header::CONTENT_TYPE, kind)], value).into_response()
             }
             None => error(StatusCode::NOT_FOUND, "Failed to GET"),
@@ -95,7 +98,7 @@ impl HttpKvApi {
             return refuse(FAILED, "the body must be the node's peer URL, in ASCII");
         };
         // A URL that no member could dial would be committed and then be there for ever.
-        if let Err(reason) = crate::check_peer_url(text) {
+        if let Err(reason) = PeerUrl::parse(text) {
             return refuse(FAILED, &reason.to_string());
         }
         self.propose_conf_change(ConfChangeType::ConfChangeAddNode, node_id, Some(url)).await
@@ -158,7 +161,7 @@ fn parse_node_id(key: &str) -> Result<u64, String> {
     let id = if digits.starts_with('+') { None } else { u64::from_str_radix(digits, radix).ok() };
     match id {
         Some(0) => Err("node id 0 means none: ids start at 1".to_owned()),
-        Some(id) if raft::is_local_target(id) => Err(format!("node id {id} is reserved")),
+        Some(id) if is_local_target(id) => Err(format!("node id {id} is reserved")),
         Some(id) => Ok(id),
         None => Err(format!("{text:?} is not a node id: the path must be /<number>")),
     }

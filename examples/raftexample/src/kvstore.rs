@@ -9,12 +9,12 @@
 use crate::gob::Kv;
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use raftpb::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info};
-use wal::snap::Snapshotter;
 
 /// What raft tells the store, in log order.
 pub enum Commit {
@@ -25,8 +25,8 @@ pub enum Commit {
         /// Told once all of them are in the map.
         applied: oneshot::Sender<()>,
     },
-    /// A snapshot from another node was saved to disk: load it in place of the map.
-    LoadSnapshot,
+    /// A snapshot from another node, saved to disk: it takes the place of the map.
+    Snapshot(Snapshot),
 }
 
 /// Capacity of the commit channel, in batches. A few let raft go on while the store applies;
@@ -37,18 +37,12 @@ pub const COMMITS_MAX: usize = 16;
 pub struct KvStore {
     propose_c: mpsc::Sender<Bytes>,
     map: RwLock<BTreeMap<String, Bytes>>,
-    snapshotter: Snapshotter,
 }
 
 impl KvStore {
-    /// A store that holds the newest snapshot on disk, if there is one.
-    ///
-    /// # Errors
-    /// If a snapshot is there and cannot be read.
-    pub fn new(snapshotter: Snapshotter, propose_c: mpsc::Sender<Bytes>) -> Result<KvStore> {
-        let store = KvStore { propose_c, map: RwLock::default(), snapshotter };
-        store.load_snapshot()?;
-        Ok(store)
+    /// An empty store, whose proposals go into `propose_c`.
+    pub fn new(propose_c: mpsc::Sender<Bytes>) -> KvStore {
+        KvStore { propose_c, map: RwLock::default() }
     }
 
     /// The committed value of `key`, as far as this node knows.
@@ -61,7 +55,11 @@ impl KvStore {
     ///
     /// # Errors
     /// If the node is shutting down.
-    pub async fn propose(&self, key: String, val: Bytes) -> Result<(), mpsc::error::SendError<Bytes>> {
+    pub async fn propose(
+        &self,
+        key: String,
+        val: Bytes,
+    ) -> Result<(), mpsc::error::SendError<Bytes>> {
         debug!(key, bytes = val.len(), "propose: into the propose channel");
         self.propose_c.send(Kv { key, val }.encode()).await
     }
@@ -69,7 +67,7 @@ impl KvStore {
     /// Applies commits until raft closes the channel. Runs on a thread of its own.
     ///
     /// # Errors
-    /// If an entry cannot be decoded or a snapshot cannot be loaded. The log is then not one that
+    /// If an entry or a snapshot cannot be read. The log is then not one that
     /// this program wrote, and going on would make this map differ from the others.
     pub fn read_commits(&self, mut commit_c: mpsc::Receiver<Commit>) -> Result<()> {
         while let Some(commit) = commit_c.blocking_recv() {
@@ -79,7 +77,7 @@ impl KvStore {
                     // Nobody waits unless a snapshot is due.
                     let _ = applied.send(());
                 }
-                Commit::LoadSnapshot => self.load_snapshot()?,
+                Commit::Snapshot(snapshot) => self.recover_from_snapshot(&snapshot)?,
             }
         }
         Ok(())
@@ -96,6 +94,19 @@ impl KvStore {
         serde_json::to_vec(&image).context("writing the snapshot")
     }
 
+    /// Replaces the map by a snapshot's.
+    ///
+    /// # Errors
+    /// If the snapshot's data is not a map as [`Self::get_snapshot`] writes it.
+    pub fn recover_from_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        info!(term = snapshot.term(), index = snapshot.index(), "loading snapshot");
+        let image: BTreeMap<String, Value> =
+            serde_json::from_slice(snapshot.data()).context("reading the snapshot's JSON")?;
+        let map = image.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
+        *self.map.write().expect("no writer panics") = map;
+        Ok(())
+    }
+
     fn apply(&self, data: &[Bytes]) -> Result<()> {
         let changes = data.iter().map(Kv::decode).collect::<Result<Vec<_>, _>>()?;
         let mut map = self.map.write().expect("no writer panics");
@@ -103,19 +114,6 @@ impl KvStore {
             debug!(key, bytes = val.len(), "apply: into the map");
             map.insert(key, val);
         }
-        Ok(())
-    }
-
-    fn load_snapshot(&self) -> Result<()> {
-        let Some(snapshot) = self.snapshotter.load().context("loading the newest snapshot")? else {
-            return Ok(());
-        };
-        let metadata = snapshot.metadata.clone().unwrap_or_default();
-        info!(term = metadata.term(), index = metadata.index(), "loading snapshot");
-        let image: BTreeMap<String, Value> =
-            serde_json::from_slice(snapshot.data()).context("reading the snapshot's JSON")?;
-        let map = image.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
-        *self.map.write().expect("no writer panics") = map;
         Ok(())
     }
 }
@@ -146,5 +144,28 @@ impl Value {
             Value::Text(text) => Bytes::from(text),
             Value::Bytes(bytes) => Bytes::from(bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_holds_every_value_whatever_its_bytes() {
+        let (propose_c, _proposals) = mpsc::channel(1);
+        let store = KvStore::new(propose_c.clone());
+        let kv = |key: &str, val: &'static [u8]| {
+            Kv { key: key.into(), val: Bytes::from_static(val) }.encode()
+        };
+        store.apply(&[kv("/a", b"text"), kv("/b", b"\xff\x00"), kv("/c", b"")]).expect("valid");
+        let data = store.get_snapshot().expect("a snapshot");
+        let want = r#"{"/a":"text","/b":[255,0],"/c":""}"#;
+        assert_eq!(std::str::from_utf8(&data), Ok(want));
+        let other = KvStore::new(propose_c);
+        let snapshot = Snapshot { data: Some(data.into()), metadata: None };
+        other.recover_from_snapshot(&snapshot).expect("its own");
+        assert_eq!(other.lookup("/b").as_deref(), Some(&b"\xff\x00"[..]));
+        assert_eq!(*other.map.read().expect("alive"), *store.map.read().expect("alive"));
     }
 }
