@@ -417,6 +417,17 @@ fn check_shape(message: &Message) -> Result<MessageType, Error> {
     let Ok(kind) = MessageType::try_from(message.r#type.unwrap_or_default()) else {
         return malformed("a message of an unknown type");
     };
+    // Those ids are no nodes': whatever else bears one was forged, or lost its way.
+    let thread_response =
+        matches!(kind, MessageType::MsgStorageAppendResp | MessageType::MsgStorageApplyResp);
+    if is_local_target(message.from()) && !thread_response {
+        return malformed("a message of a storage thread that is no response");
+    }
+    if message.index() == u64::MAX
+        || message.snapshot.as_ref().is_some_and(|s| s.index() == u64::MAX)
+    {
+        return malformed("a message about an index that no log can reach");
+    }
     if kind.is_local() {
         return Ok(kind);
     }
@@ -471,4 +482,32 @@ fn is_log_slice(append: &Message) -> bool {
         prev = id;
     }
     prev.term <= append.term()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryStorage;
+
+    #[test]
+    fn forged_senders_and_impossible_indexes_are_refused_and_change_nothing() {
+        let config = Config { id: 1, ..Config::default() };
+        let mut node = RawNode::new(config, MemoryStorage::new()).expect("a valid start");
+        let before = node.basic_status().hard_state;
+        let message =
+            |kind, from, index| Message { term: Some(9), index: Some(index), ..local(kind, from) };
+        let forged = [LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD].into_iter().flat_map(|from| {
+            [MessageType::MsgApp, MessageType::MsgVote, MessageType::MsgVoteResp]
+                .map(|kind| message(kind, from, 0))
+        });
+        let impossible = [MessageType::MsgApp, MessageType::MsgVote, MessageType::MsgAppResp]
+            .map(|kind| message(kind, 2, u64::MAX));
+        for message in forged.chain(impossible) {
+            let kind = message.r#type();
+            let refused = node.step(message);
+            assert!(matches!(refused, Err(Error::Malformed { .. })), "{kind:?}: {refused:?}");
+        }
+        assert_eq!(node.basic_status().hard_state, before);
+        assert!(!node.has_ready());
+    }
 }

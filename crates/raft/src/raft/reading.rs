@@ -10,21 +10,20 @@ use raftpb::{Message, MessageType};
 impl<S: Storage> Raft<S> {
     /// Takes a read request, of this node or forwarded by a follower.
     pub(super) fn read_index(&mut self, request: Message) {
-        // The only voter asks nobody. Nor does it wait for an entry of its term: nothing can be
-        // committed that it does not know to be.
-        if self.tracker.is_singleton() {
-            self.answer_read(request, self.log.committed);
-        } else if self.has_committed_in_term() {
+        if self.has_committed_in_term() {
             self.start_read(request);
         } else {
-            // A new leader does not know yet how far its predecessors have committed.
+            // A new leader does not know yet how far its predecessors have committed. That holds
+            // for the only voter too, which Go lets answer at once: a commit index alone is not
+            // synced, so after a crash it may be below what was answered before.
             self.pending_reads.push(request);
         }
     }
 
     fn start_read(&mut self, request: Message) {
         let commit = self.log.committed;
-        if self.lease_based_reads() {
+        // The only voter has nobody to ask.
+        if self.lease_based_reads() || self.tracker.is_singleton() {
             self.answer_read(request, commit);
             return;
         }
@@ -72,5 +71,39 @@ impl<S: Storage> Raft<S> {
 
     fn has_committed_in_term(&self) -> bool {
         self.log.term(self.log.committed) == Some(self.term)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, MemoryStorage, RawNode};
+    use raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
+
+    /// Entry 3 was committed and answered, but the durable commit index is still 2.
+    #[test]
+    fn a_lone_voter_that_restarts_answers_no_read_below_what_it_had_committed() {
+        let conf_state = Some(ConfState { voters: vec![1], ..ConfState::default() });
+        let metadata = Some(SnapshotMetadata { conf_state, index: Some(2), term: Some(1) });
+        let mut storage = MemoryStorage::new();
+        storage.apply_snapshot(Snapshot { metadata, ..Snapshot::default() }).expect("newer");
+        storage.append(&[Entry { index: Some(3), term: Some(1), ..Entry::default() }]);
+        storage.set_hard_state(HardState { term: Some(1), vote: Some(1), commit: Some(2) });
+        let config = Config { id: 1, pre_vote: false, ..Config::default() };
+        let mut node = RawNode::new(config, storage).expect("a valid start");
+        node.campaign().expect("not refused");
+        let mut asked = false;
+        let mut answers = Vec::new();
+        while node.has_ready() {
+            let ready = node.ready();
+            node.storage_mut().append(&ready.entries);
+            answers.extend(ready.read_states.iter().map(|state| state.index));
+            node.advance();
+            if !asked && node.basic_status().soft_state.state == crate::StateType::Leader {
+                asked = true;
+                assert_eq!(node.basic_status().hard_state.commit(), 2);
+                node.read_index("read".into());
+            }
+        }
+        assert_eq!(answers, [4]);
     }
 }
