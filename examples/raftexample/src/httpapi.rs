@@ -11,7 +11,7 @@
 use crate::kvstore::KvStore;
 use crate::raft::RaftView;
 use ::raft::is_local_target;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,12 +20,17 @@ use http_body_util::{BodyExt, Limited};
 use peer::PeerUrl;
 use raftpb::{ConfChange, ConfChangeType};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 /// The largest body read, in bytes: far above any sensible value, far below a node's memory.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the handler needs of the node.
 pub struct HttpKvApi {
@@ -137,9 +142,14 @@ impl HttpKvApi {
 }
 
 async fn read(body: Body) -> Result<Bytes, String> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) => Err(format!("body of at most {BODY_BYTES_MAX} bytes: {error}")),
+    // One that announces too much need not be waited for.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(format!("the body is longer than {BODY_BYTES_MAX} bytes"));
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) => Err(format!("reading a body of at most {BODY_BYTES_MAX} bytes: {error}")),
+        Err(_) => Err(format!("the body took longer than {BODY_TIMEOUT:?}")),
     }
 }
 

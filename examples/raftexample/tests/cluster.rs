@@ -49,7 +49,8 @@ fn all_killed_lose_nothing_that_was_shown() {
             let (key, value) = (format!("/{round}-{i}"), format!("{}", round * 1000 + i));
             cluster.put_taken(i % 3 + 1, &key, &value);
         }
-        // Some are shown by now, on one node or another; the kill comes in the middle.
+        // Once the first is shown, the others follow; the kill comes in the middle of that.
+        cluster.get_until(1, &format!("/{round}-0"), &format!("{}", round * 1000));
         for i in 0..200 {
             let key = format!("/{round}-{i}");
             if let Some(value) = cluster.get(i % 3 + 1, &key) {

@@ -159,6 +159,7 @@ impl Cluster {
         use std::io::Write;
         let mut stream =
             std::net::TcpStream::connect(("127.0.0.1", self.nodes[place(id)].port)).expect("up");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.write_all(request.as_bytes()).expect("sent");
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);

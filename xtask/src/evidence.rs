@@ -1,0 +1,133 @@
+//! `evidence`: the must-show lines, and the commands that show them.
+//!
+//! A run prints what its row in docs/evidence/README.md needs. Finished steps are remembered by
+//! commit under target/evidence/<id>/, so that an interrupted run goes on where it stopped.
+
+use crate::{root, shell};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// One thing that must be shown, and how.
+struct Line {
+    id: &'static str,
+    title: &'static str,
+    /// Shell commands, run from the root of the checkout; `$STATE` is the line's own folder.
+    steps: &'static [&'static str],
+}
+
+const LINES: [Line; 7] = [
+    Line {
+        id: "2.1",
+        title: "a clean clone passes its test command",
+        steps: &[
+            "rm -rf \"$STATE/clone\" && git clone --quiet . \"$STATE/clone\"",
+            "cd \"$STATE/clone\" && ./test",
+        ],
+    },
+    Line {
+        id: "2.2",
+        title: "raft scripts, ours and upstream's",
+        steps: &["cargo xtask test -p quorate-raft-scripts"],
+    },
+    Line {
+        id: "2.3",
+        title: "a cluster of processes survives kills",
+        steps: &["cargo xtask test -p quorate-raftexample --test cluster"],
+    },
+    Line {
+        id: "2.4",
+        title: "members join and leave a running cluster",
+        steps: &["cargo xtask test -p quorate-raftexample --test membership"],
+    },
+    Line {
+        id: "2.5",
+        title: "bytes agree with the reference, on disk and on the wire",
+        steps: &[
+            "cargo xtask test -p quorate-wal -p quorate-peer vectors",
+            "cargo xtask test -p quorate-interop",
+        ],
+    },
+    Line {
+        id: "2.6",
+        title: "every flipped bit of a log is caught",
+        steps: &["cargo xtask test -p quorate-wal --release flip"],
+    },
+    Line { id: "2.7", title: "benches", steps: &["cargo xtask bench"] },
+];
+
+/// Lines of a step's output that are shown again under its figure.
+const TAIL_LINES: usize = 20;
+
+/// Prints every line and its commands.
+pub fn list() -> Result<()> {
+    for line in LINES {
+        println!("{}  {}", line.id, line.title);
+        for step in line.steps {
+            println!("       {step}");
+        }
+    }
+    Ok(())
+}
+
+/// Runs the steps of the line `id`. Refuses a checkout that is not a commit, unless `dirty`.
+pub fn run(id: &str, dirty: bool) -> Result<()> {
+    let line = LINES.iter().find(|line| line.id == id);
+    let line = line.with_context(|| format!("no line {id}; `cargo xtask evidence` lists them"))?;
+    let clean = !shell::dirty()?;
+    ensure!(clean || dirty, "files differ from the commit: commit them, or pass --dirty");
+    let state = root().join("target/evidence").join(id);
+    fs::create_dir_all(&state)?;
+    let commit = shell::read(shell::command("git", &["rev-parse", "HEAD"]))?;
+
+    println!("{id}: {}\n{}", line.title, shell::heading()?);
+    for (number, step) in line.steps.iter().enumerate() {
+        let done = state.join(format!("step-{number}.done"));
+        // What ran on a dirty tree stands for no commit, so it is neither kept nor trusted.
+        if clean && fs::read_to_string(&done).is_ok_and(|by| by == commit) {
+            println!("$ {step}\nalready passed at this commit; log in {}", state.display());
+            continue;
+        }
+        run_step(step, &state, &state.join(format!("step-{number}.log")))?;
+        if clean {
+            fs::write(done, &commit)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one step with its output in `log`, and prints the time and the end of the output.
+fn run_step(step: &str, state: &Path, log: &Path) -> Result<()> {
+    println!("$ {step}");
+    let output = fs::File::create(log)?;
+    let started = Instant::now();
+    let status = Command::new("sh")
+        .args(["-c", step])
+        .current_dir(root())
+        .env("STATE", state)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .status()?;
+    println!("elapsed: {} s", started.elapsed().as_secs());
+    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+        println!("  {line}");
+    }
+    ensure!(status.success(), "`{step}` failed ({status}); log: {}", log.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LINES;
+
+    #[test]
+    fn ids_are_unique_and_sorted() {
+        assert!(LINES.windows(2).all(|pair| pair[0].id < pair[1].id));
+        assert!(LINES.iter().all(|line| !line.steps.is_empty()));
+    }
+}
