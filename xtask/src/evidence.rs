@@ -21,9 +21,10 @@ struct Line {
 const LINES: [Line; 7] = [
     Line {
         id: "2.1",
-        title: "a clean clone passes its test command",
+        title: "a clean clone starts a node, and passes its test command",
         steps: &[
             "rm -rf \"$STATE/clone\" && git clone --quiet . \"$STATE/clone\"",
+            "cd \"$STATE/clone\" && scripts/smoke",
             "cd \"$STATE/clone\" && ./test",
         ],
     },
@@ -46,14 +47,14 @@ const LINES: [Line; 7] = [
         id: "2.5",
         title: "bytes agree with the reference, on disk and on the wire",
         steps: &[
-            "cargo xtask test -p quorate-wal -p quorate-peer vectors",
+            "cargo xtask test -p quorate-wal -p quorate-peer -- vectors ids",
             "cargo xtask test -p quorate-interop",
         ],
     },
     Line {
         id: "2.6",
         title: "every flipped bit of a log is caught",
-        steps: &["cargo xtask test -p quorate-wal --release flip"],
+        steps: &["cargo xtask test -p quorate-wal --test damage"],
     },
     Line { id: "2.7", title: "benches", steps: &["cargo xtask bench"] },
 ];
