@@ -1,7 +1,7 @@
 //! `evidence`: the must-show lines, and the commands that show them.
 //!
 //! A run prints what its row in docs/evidence/README.md needs. Finished steps are remembered by
-//! commit under target/evidence/<id>/, so that an interrupted run goes on where it stopped.
+//! commit under `target/evidence/<id>/`, so that an interrupted run goes on where it stopped.
 
 use crate::{root, shell};
 use anyhow::{Context, Result, ensure};

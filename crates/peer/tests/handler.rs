@@ -1,5 +1,7 @@
 //! Every status and text of the peer port, asked for in raw HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a poisoned lock fails the test, as it should")]
+
 mod common;
 
 use common::{Member, append, message};

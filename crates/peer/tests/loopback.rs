@@ -1,6 +1,8 @@
 //! Members that talk over loopback: what goes which way, and what becomes of it when a link, a
 //! member or a snapshot breaks.
 
+#![allow(clippy::unwrap_used, reason = "a poisoned lock fails the test, as it should")]
+
 mod common;
 
 use bytes::Bytes;

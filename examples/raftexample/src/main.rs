@@ -29,9 +29,9 @@ use tracing_subscriber::EnvFilter;
 /// A key-value store replicated by raft
 ///
 /// Every node serves HTTP: PUT /key sets a key to the body, GET /key reads it,
-/// POST /<id> with a peer URL as the body adds a node, DELETE /<id> removes one.
+/// POST /ID with a peer URL as the body adds a node, DELETE /ID removes one.
 ///
-/// The node keeps its log in ./raftexample-<id> and its snapshots in ./raftexample-<id>-snap.
+/// The node keeps its log in ./raftexample-ID and its snapshots in ./raftexample-ID-snap.
 /// Set RUST_LOG=debug to see each step of a PUT.
 #[derive(Parser)]
 #[command(name = "raftexample", version)]
