@@ -137,7 +137,8 @@ impl<S: Storage> RawNode<S> {
 
     /// Puts a committed change of membership in force, and returns the configuration. To be
     /// called for each such entry as it is applied, in order; a change that the application
-    /// finds to be pointless is passed with node ids of 0.
+    /// finds to be pointless is passed with node ids of 0. Entries that a snapshot stands for,
+    /// once it is stored, are applied no more.
     ///
     /// # Errors
     /// If the configuration in force does not allow the change. It then stays as it is; if the

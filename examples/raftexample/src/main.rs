@@ -101,7 +101,7 @@ async fn run(args: Args) -> Result<()> {
     let store_done = on_thread("kvstore", move || applying.read_commits(commits))?;
     let runtime = tokio::runtime::Handle::current();
     // The loop syncs files, so it has a thread to itself.
-    let raft_done = on_thread("raft", move || runtime.block_on(node.serve_channels()))?;
+    let mut raft_done = on_thread("raft", move || runtime.block_on(node.serve_channels()))?;
 
     let listener = listen(args.port).await.context("cannot serve keys: choose another --port")?;
     info!(port = args.port, "serving keys and values");
@@ -110,9 +110,10 @@ async fn run(args: Args) -> Result<()> {
         served = httpapi::serve_http_kv_api(api, listener) => served.context("serving keys")?,
         applied = store_done => {
             applied.context("the store's thread is gone")??;
-            bail!("the store stopped while raft runs");
+            // It stops without an error when raft has: that tells why.
+            raft_done.await.context("raft's thread is gone")??;
         }
-        ended = raft_done => ended.context("raft's thread is gone")??,
+        ended = &mut raft_done => ended.context("raft's thread is gone")??,
     }
     Ok(())
 }

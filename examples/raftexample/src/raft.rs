@@ -87,6 +87,8 @@ pub struct RaftNode {
     snapshot_index: u64,
     applied_index: u64,
     own_url: PeerUrl,
+    /// Set once this node was removed: ticks until it stops.
+    leaving: Option<u32>,
 }
 
 /// What others may know of the node.
@@ -98,13 +100,6 @@ impl RaftView {
     pub fn is_only_voter(&self, id: u64) -> bool {
         self.0.borrow().voters == [id]
     }
-}
-
-/// Whether the loop goes on.
-#[derive(PartialEq, Eq)]
-enum Flow {
-    Continue,
-    Stop,
 }
 
 impl RaftNode {
@@ -182,6 +177,7 @@ impl RaftNode {
             snapshot_index: metadata.index(),
             applied_index: metadata.index(),
             own_url,
+            leaving: None,
         })
     }
 
@@ -224,7 +220,13 @@ impl RaftNode {
             let has_leader = self.node.basic_status().soft_state.lead != ::raft::NONE;
             let can_propose = has_leader && self.held.is_empty();
             tokio::select! {
-                _ = ticker.tick() => self.node.tick(),
+                _ = ticker.tick() => {
+                    self.node.tick();
+                    self.leaving = self.leaving.map(|ticks| ticks - 1);
+                    if self.leaving == Some(0) {
+                        return Ok(());
+                    }
+                }
                 Some(message) = self.inbox.recv() => self.step(message),
                 Some(proposal) = self.proposals.recv(), if can_propose => self.held.push(proposal),
                 Some(change) = self.conf_changes.recv(), if can_propose => {
@@ -241,9 +243,7 @@ impl RaftNode {
                 self.propose_held();
             }
             while self.node.has_ready() {
-                if self.process_ready().await? == Flow::Stop {
-                    return Ok(());
-                }
+                self.process_ready().await?;
             }
         }
     }
@@ -305,7 +305,7 @@ impl RaftNode {
     }
 
     /// Does what raft wants done, in the order that keeps it safe.
-    async fn process_ready(&mut self) -> Result<Flow> {
+    async fn process_ready(&mut self) -> Result<()> {
         let ready = self.node.ready();
         debug!(
             entries = ready.entries.len(),
@@ -319,13 +319,10 @@ impl RaftNode {
         }
         self.node.storage_mut().append(&ready.entries);
         self.transport.send(self.process_messages(ready.messages));
-        let (applied, flow) = self.publish_entries(ready.committed_entries).await?;
-        if flow == Flow::Stop {
-            return Ok(Flow::Stop);
-        }
+        let applied = self.publish_entries(ready.committed_entries).await?;
         self.maybe_trigger_snapshot(applied).await?;
         self.node.advance();
-        Ok(Flow::Continue)
+        Ok(())
     }
 
     /// Makes durable what this node is about to promise. A snapshot goes before the entries that
@@ -336,6 +333,11 @@ impl RaftNode {
         }
         let hard_state = ready.hard_state.unwrap_or_default();
         self.wal.save(&hard_state, &ready.entries).context("writing the log")?;
+        if ready.snapshot.is_some() {
+            // The record counts only with a hard state that commits it, and the answer to the
+            // leader says that both are here.
+            self.wal.sync().context("syncing the log")?;
+        }
         if let Some(last) = ready.entries.last() {
             debug!(index = last.index(), entries = ready.entries.len(), "wal: saved and synced");
         }
@@ -391,7 +393,7 @@ impl RaftNode {
     async fn publish_entries(
         &mut self,
         entries: Vec<Entry>,
-    ) -> Result<(Option<oneshot::Receiver<()>>, Flow)> {
+    ) -> Result<Option<oneshot::Receiver<()>>> {
         let mut data = Vec::new();
         for entry in entries {
             // Entries up to a snapshot may come again after a restart.
@@ -402,24 +404,24 @@ impl RaftNode {
             if entry.r#type() == EntryType::EntryNormal {
                 // An empty entry is a new leader's.
                 data.extend(entry.data.filter(|data| !data.is_empty()));
-            } else if self.apply_conf_change(entry.data())? == Flow::Stop {
-                return Ok((None, Flow::Stop));
+            } else {
+                self.apply_conf_change(entry.data())?;
             }
         }
         if data.is_empty() {
-            return Ok((None, Flow::Continue));
+            return Ok(None);
         }
         debug!(index = self.applied_index, proposals = data.len(), "commit: to the store");
         let (applied, wait) = oneshot::channel();
         self.commit(Commit::Entries { data, applied }).await?;
-        Ok((Some(wait), Flow::Continue))
+        Ok(Some(wait))
     }
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.commit_c.send(commit).await.map_err(|_| anyhow!("the store has stopped"))
     }
 
-    fn apply_conf_change(&mut self, data: &[u8]) -> Result<Flow> {
+    fn apply_conf_change(&mut self, data: &[u8]) -> Result<()> {
         let mut change = ConfChange::decode(data).context("reading a membership change")?;
         let id = change.node_id();
         let remove = change.r#type() == ConfChangeType::ConfChangeRemoveNode;
@@ -433,7 +435,7 @@ impl RaftNode {
         info!(?conf_state, "membership changed");
         self.conf_state.send_replace(conf_state);
         if change.node_id() == ::raft::NONE {
-            return Ok(Flow::Continue);
+            return Ok(());
         }
         if !remove {
             lock(&self.link.removed_ids).remove(&id);
@@ -445,12 +447,14 @@ impl RaftNode {
             }
         } else if id == self.id {
             info!("this node was removed from the cluster; shutting down");
-            return Ok(Flow::Stop);
+            // Not at once: if it leads, the others learn from it alone that it may go, and cannot
+            // elect another before that.
+            self.leaving.get_or_insert(ELECTION_TICKS);
         } else {
             lock(&self.link.removed_ids).insert(id);
             self.transport.remove_peer(id);
         }
-        Ok(Flow::Continue)
+        Ok(())
     }
 
     /// Now and then, lets a snapshot of the store stand for the log up to here.

@@ -59,8 +59,23 @@ impl<S: Storage> Raft<S> {
             Some("the joint configuration must be left first")
         } else if !joint && leave {
             Some("there is no joint configuration to leave")
+        } else if self.changed_by(change).is_err() {
+            // Upstream lets it into the log, and every node dies of applying it.
+            Some("it cannot be applied")
         } else {
             None
+        }
+    }
+
+    /// The configuration that follows the present one by a change.
+    fn changed_by(&self, change: &ConfChangeV2) -> Result<Changed, ChangeError> {
+        let changer = Changer { tracker: &self.tracker, last_index: self.log.last_index() };
+        if change.leave_joint() {
+            changer.leave_joint()
+        } else if let Some(auto_leave) = change.enter_joint() {
+            changer.enter_joint(auto_leave, &change.changes)
+        } else {
+            changer.simple(&change.changes)
         }
     }
 
@@ -78,15 +93,13 @@ impl<S: Storage> Raft<S> {
         &mut self,
         change: &ConfChangeV2,
     ) -> Result<ConfState, ChangeError> {
-        let changer = Changer { tracker: &self.tracker, last_index: self.log.last_index() };
-        let changed = if change.leave_joint() {
-            changer.leave_joint()
-        } else if let Some(auto_leave) = change.enter_joint() {
-            changer.enter_joint(auto_leave, &change.changes)
-        } else {
-            changer.simple(&change.changes)
-        };
-        Ok(self.switch_to_config(changed?))
+        // A snapshot came while older entries were being applied: its configuration, already in
+        // force, has this change in it.
+        if self.log.unstable.snapshot.is_some() {
+            return Ok(self.tracker.conf_state());
+        }
+        let changed = self.changed_by(change)?;
+        Ok(self.switch_to_config(changed))
     }
 
     /// Puts a configuration in force.
