@@ -3,11 +3,13 @@
 //!
 //! The files in the order of the tour: `main` ties the pieces together, `httpapi` is the door,
 //! `kvstore` the state, `raft` the event loop between proposals, log, peers and commits,
-//! `listener` the peer port. `gob` is how a proposal stands in the log. README.md tells the tour.
+//! `listener` the peer port. `gob` is how a proposal stands in the log, `link` how the peers' tasks
+//! reach the loop. README.md tells the tour.
 
 mod gob;
 mod httpapi;
 mod kvstore;
+mod link;
 mod listener;
 mod raft;
 

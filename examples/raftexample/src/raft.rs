@@ -12,22 +12,21 @@
 //! error of the disk ends the node; it never goes on with what may be lost.
 
 use crate::kvstore::{Commit, KvStore};
+use crate::link::{Link, lock};
 use crate::listener::StoppableListener;
 use ::raft::{Config, MemoryStorage, Peer, RawNode, Ready, SnapshotStatus, StorageError};
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
-use peer::{BoxFuture, Local, PeerUrl, ProcessError, SnapshotBody, SnapshotOutcome, Transport};
+use peer::{Local, PeerUrl, SnapshotOutcome, Transport};
 use prost::Message as _;
 use raftpb::{
     ConfChange, ConfChangeType, ConfState, Entry, EntryType, MembershipChange, Message,
     MessageType, Snapshot,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 use vfs::{Fs, OsFs};
@@ -530,73 +529,4 @@ fn replay_wal(
 
 fn is_member(conf_state: &ConfState, id: u64) -> bool {
     conf_state.voters.contains(&id) || conf_state.learners.contains(&id)
-}
-
-/// What the transport calls, from its own tasks. It hands over to the event loop and never
-/// blocks: messages through a bounded channel, reports merged by member.
-struct Link {
-    inbox: mpsc::Sender<Message>,
-    reports: Mutex<Reports>,
-    reported: Notify,
-    removed_ids: Mutex<BTreeSet<u64>>,
-    removed: Notify,
-}
-
-#[derive(Default)]
-struct Reports {
-    unreachable: BTreeSet<u64>,
-    snapshots: BTreeMap<u64, SnapshotOutcome>,
-}
-
-impl Link {
-    fn new(inbox: mpsc::Sender<Message>) -> Link {
-        Link {
-            inbox,
-            reports: Mutex::default(),
-            reported: Notify::new(),
-            removed_ids: Mutex::default(),
-            removed: Notify::new(),
-        }
-    }
-}
-
-impl peer::Raft for Link {
-    fn process(&self, message: Message) -> BoxFuture<'_, Result<(), ProcessError>> {
-        Box::pin(async move {
-            let stopping = |_| ProcessError { reason: "the node is shutting down".to_owned() };
-            self.inbox.send(message).await.map_err(stopping)
-        })
-    }
-
-    fn save_snapshot(&self, _: &Message, _: SnapshotBody) -> BoxFuture<'_, io::Result<()>> {
-        let refusal = io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this store's snapshots come inside their messages",
-        );
-        Box::pin(std::future::ready(Err(refusal)))
-    }
-
-    fn is_id_removed(&self, id: u64) -> bool {
-        lock(&self.removed_ids).contains(&id)
-    }
-
-    fn report_unreachable(&self, id: u64) {
-        lock(&self.reports).unreachable.insert(id);
-        self.reported.notify_one();
-    }
-
-    fn report_snapshot(&self, id: u64, outcome: SnapshotOutcome) {
-        lock(&self.reports).snapshots.insert(id, outcome);
-        self.reported.notify_one();
-    }
-
-    fn removed(&self) {
-        self.removed.notify_one();
-    }
-}
-
-/// Locks, whatever became of the last holder: what is guarded here is whole between any two
-/// instructions.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
