@@ -135,7 +135,7 @@ impl Transport {
         }
         info!(peer = format_args!("{id:x}"), "starting peer");
         if let Some(remote) = links.remotes.remove(&id) {
-            links.leave(remote.tasks);
+            links.leave(remote.tasks, &self.shared.runtime);
         }
         links.peers.insert(id, self.shared.start_peer(id, urls));
     }
@@ -160,10 +160,10 @@ impl Transport {
         let mut links = lock(&self.shared.links);
         if let Some(peer) = links.peers.remove(&id) {
             info!(peer = format_args!("{id:x}"), "stopped peer");
-            links.leave(peer.tasks);
+            links.leave(peer.tasks, &self.shared.runtime);
         }
         if let Some(remote) = links.remotes.remove(&id) {
-            links.leave(remote.tasks);
+            links.leave(remote.tasks, &self.shared.runtime);
         }
     }
 
@@ -173,7 +173,9 @@ impl Transport {
         let links = &mut *links;
         let peers = std::mem::take(&mut links.peers).into_values().map(|peer| peer.tasks);
         let remotes = std::mem::take(&mut links.remotes).into_values().map(|remote| remote.tasks);
-        peers.chain(remotes).collect::<Vec<_>>().into_iter().for_each(|tasks| links.leave(tasks));
+        for tasks in peers.chain(remotes).collect::<Vec<_>>() {
+            links.leave(tasks, &self.shared.runtime);
+        }
     }
 
     /// Since when a member answers; `None` if it does not, or is unknown.
@@ -203,24 +205,20 @@ impl Transport {
 
     /// Stops everything and waits for all tasks to end. Nothing is sent or served afterwards.
     pub async fn stop(&self) {
+        lock(&self.shared.links).stopped = true;
         self.remove_all_peers();
-        let mut leaving = {
-            let mut links = lock(&self.shared.links);
-            links.stopped = true;
-            std::mem::take(&mut links.leaving)
-        };
-        leaving.shutdown().await;
+        let mut leaving = std::mem::take(&mut lock(&self.shared.links).leaving);
+        // These only wait for tasks that were told to end.
+        while leaving.join_next().await.is_some() {}
     }
 }
 
 impl Links {
-    fn leave(&mut self, mut tasks: JoinSet<()>) {
+    fn leave(&mut self, mut tasks: JoinSet<()>, runtime: &Handle) {
         tasks.abort_all();
         while self.leaving.try_join_next().is_some() {}
         // Aborted tasks end at their next step; this one sees to it that they are joined.
-        if let Ok(runtime) = Handle::try_current() {
-            self.leaving.spawn_on(async move { tasks.shutdown().await }, &runtime);
-        }
+        self.leaving.spawn_on(async move { tasks.shutdown().await }, runtime);
     }
 }
 

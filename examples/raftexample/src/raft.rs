@@ -254,7 +254,7 @@ impl RaftNode {
             self.step(message);
         }
         let mut bytes: usize = self.held.iter().map(Bytes::len).sum();
-        // Those held back go first; with none, nothing else may go either.
+        // Only on top of what was taken above: without a leader nothing is.
         while !self.held.is_empty() && self.held.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
             let Ok(proposal) = self.proposals.try_recv() else { break };
             bytes += proposal.len();
