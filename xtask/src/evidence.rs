@@ -47,7 +47,8 @@ const LINES: [Line; 7] = [
         id: "2.5",
         title: "bytes agree with the reference, on disk and on the wire",
         steps: &[
-            "cargo xtask test -p quorate-wal -p quorate-peer -- vectors ids",
+            "cargo xtask test -p quorate-wal --test format --lib",
+            "cargo xtask test -p quorate-peer --lib",
             "cargo xtask test -p quorate-interop",
         ],
     },
