@@ -8,9 +8,6 @@
 //!
 //! First function to read: [`RawNode::ready`], then `raft::Raft::step`.
 
-#[cfg(test)]
-mod tests;
-
 pub mod confchange;
 mod config;
 mod describe;

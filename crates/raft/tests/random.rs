@@ -10,8 +10,8 @@
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_raft::{
-    Config, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage, RawNode, Ready, SnapshotStatus,
-    StateType, Storage,
+    Config, Error, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage, RawNode, Ready,
+    SnapshotStatus, StateType, Storage,
 };
 use raftpb::{
     ConfChange, ConfChangeTransition, ConfChangeV2, ConfState, Entry, EntryType, HardState,
@@ -66,6 +66,7 @@ fn run_seeds(mode: Mode) {
         seen.changes,
         seen.crashes,
         seen.applied,
+        seen.reads,
     ];
     assert!(only.is_some() || all.iter().all(|count| *count > 0), "not all was tried: {seen:?}");
 }
@@ -81,6 +82,7 @@ struct Seen {
     applied: u64,
     ahead_of_disk: u64,
     stranded: u64,
+    reads: u64,
 }
 
 impl Seen {
@@ -93,6 +95,7 @@ impl Seen {
         self.applied += other.applied;
         self.ahead_of_disk += other.ahead_of_disk;
         self.stranded += other.stranded;
+        self.reads += other.reads;
     }
 }
 
@@ -202,6 +205,7 @@ impl Cluster {
             78..90 => self.propose(id),
             90..92 => self.change_membership(id),
             92 => self.compact(id),
+            98..100 => self.read(id),
             93 => {
                 let to = 1 + self.rand.below(5) as u64;
                 self.node(id).raw.transfer_leader(to);
@@ -234,6 +238,21 @@ impl Cluster {
         let data = Bytes::from(format!("proposal {}", self.proposals));
         // Dropped where there is no leader.
         let _ = self.node(id).raw.propose(data);
+    }
+
+    /// Asks for a read index. It must not lie before anything that was applied by now.
+    fn read(&mut self, id: u64) {
+        let applied = self.applied.last_key_value().map_or(0, |(index, _)| *index);
+        self.node(id).raw.read_index(Bytes::copy_from_slice(&applied.to_le_bytes()));
+    }
+
+    fn check_reads(&mut self, id: u64, ready: &Ready) {
+        for read in &ready.read_states {
+            let applied = <[u8; 8]>::try_from(&read.request_ctx[..]).expect("what was asked with");
+            let applied = u64::from_le_bytes(applied);
+            assert!(read.index >= applied, "node {id} would read at {} of {applied}", read.index);
+            self.seen.reads += 1;
+        }
     }
 
     fn change_membership(&mut self, id: u64) {
@@ -272,13 +291,16 @@ impl Cluster {
         if self.faults && self.rand.below(20) == 0 {
             self.under_way.push(message.clone());
         }
-        // What a node refuses it may refuse; it must only not break.
-        let _ = self.node(to).raw.step(message);
+        // A proposal may be dropped, an answer come from a member that was removed; but no node
+        // sends what another takes for malformed.
+        let taken = self.node(to).raw.step(message);
+        assert!(!matches!(taken, Err(Error::Malformed { .. })), "{from} to {to}: {taken:?}");
     }
 
     fn take_ready(&mut self, id: u64) {
         while self.node(id).raw.has_ready() {
             let ready = self.node(id).raw.ready();
+            self.check_reads(id, &ready);
             if self.mode == Mode::Plain {
                 self.do_ready(id, ready);
             } else {
@@ -357,7 +379,9 @@ impl Cluster {
         }
         for response in responses {
             if response.to() == id {
-                let _ = self.node(id).raw.step(response);
+                // Its own vote or acknowledgement is refused once it is no member.
+                let taken = self.node(id).raw.step(response);
+                assert!(!matches!(taken, Err(Error::Malformed { .. })), "{id}: {taken:?}");
             } else {
                 self.under_way.push(response);
             }
