@@ -6,9 +6,9 @@
 //! ```
 //! Reads see the live side. [`MemFs::crash`] gives the disk as the next boot finds it: of each
 //! file's 512-byte sectors each has what it held after any number of its pending changes, in any
-//! combination with the others (so writes are lost, torn and reordered); of each directory's pending entry changes a prefix arrived, as
-//! journalling file systems keep them in order. A directory whose entry was lost is gone with all
-//! it held, however well its files were synced.
+//! combination with the others (so writes are lost, torn and reordered); of each directory's
+//! pending entry changes a prefix arrived, as journalling file systems keep them in order. A
+//! directory whose entry was lost is gone with all it held, however well its files were synced.
 //!
 //! What it is not: a model of time, of bit rot (flip bits through [`File::write_at`]), or of
 //! half-written sectors: a sector is old or new, which is also what the log's format relies on.

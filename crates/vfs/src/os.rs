@@ -3,7 +3,7 @@
 //! Invariants:
 //! - locks are open-file-description locks, as a Go member takes them, so that two members of
 //!   either kind exclude each other on one data directory, and within one process too;
-//! - nothing is retried except reads and writes that the system interrupted or cut short.
+//! - nothing is retried except what the system interrupted or cut short.
 
 use crate::{Error, File, Fs, OpenMode, Operation, Result};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -154,12 +154,15 @@ impl File for OsFile {
         if len == 0 {
             return Ok(());
         }
-        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                self.allocate_by_writing(len)
+        loop {
+            match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    return self.allocate_by_writing(len);
+                }
+                Err(e) => return Err(self.failed(Operation::Allocate, e)),
             }
-            Err(e) => Err(self.failed(Operation::Allocate, e)),
         }
     }
 

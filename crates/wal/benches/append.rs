@@ -9,8 +9,8 @@ use quorate_wal::stage::{Append, WalStage, spawn};
 use quorate_wal::{Options, Wal};
 use raftpb::{Entry, HardState};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vfs::OsFs;
 
@@ -38,13 +38,15 @@ fn row(dir: &Path, appenders: usize) {
     };
     let (requests, shell) = spawn(WalStage::new(wal), acked);
     let stop = Arc::new(AtomicBool::new(false));
-    // Indexes only rise within one appender; the log does not judge them when writing.
+    // One index for all: an entry is sent before a later index is drawn.
+    let last_index = Arc::new(Mutex::new(0));
     let threads: Vec<_> = (0..appenders)
         .map(|_| {
             let (requests, stop) = (requests.clone(), Arc::clone(&stop));
+            let last_index = Arc::clone(&last_index);
             std::thread::Builder::new()
                 .stack_size(64 * 1024)
-                .spawn(move || appender(&requests, &stop))
+                .spawn(move || appender(&requests, &last_index, &stop))
                 .unwrap()
         })
         .collect();
@@ -67,20 +69,24 @@ fn row(dir: &Path, appenders: usize) {
 
 fn appender(
     requests: &crossbeam_channel::Sender<Append<crossbeam_channel::Sender<()>>>,
+    last_index: &Mutex<u64>,
     stop: &AtomicBool,
 ) -> u64 {
     let (ack, acks) = crossbeam_channel::bounded(1);
     let data = Bytes::from(vec![0xab; ENTRY_BYTES]);
-    let mut index = 0;
+    let mut appended = 0;
     while !stop.load(Ordering::Relaxed) {
-        index += 1;
-        let entry =
-            Entry { r#type: Some(0), term: Some(1), index: Some(index), data: Some(data.clone()) };
+        let mut last = last_index.lock().unwrap();
+        *last += 1;
+        let (index, data) = (Some(*last), Some(data.clone()));
+        let entry = Entry { r#type: Some(0), term: Some(1), index, data };
         let hard_state = HardState::default();
         let token = ack.clone();
         let append = Append { hard_state, entries: vec![entry], must_sync: false, token };
         requests.send(append).unwrap();
+        drop(last);
         acks.recv().unwrap();
+        appended += 1;
     }
-    index
+    appended
 }

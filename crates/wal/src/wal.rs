@@ -56,6 +56,8 @@ pub struct Wal {
     state: HardState,
     /// Index of the last entry saved, or of a snapshot ahead of it.
     last_index: u64,
+    /// Its term; 0 if it is not known.
+    last_term: u64,
     encoder: Encoder,
     /// The locked segments, ascending; the last is the one being appended to.
     segments: Vec<Segment>,
@@ -101,6 +103,7 @@ impl Wal {
             metadata: Bytes::copy_from_slice(metadata),
             state: HardState::default(),
             last_index: 0,
+            last_term: 0,
             encoder: Encoder::new(0),
             segments: vec![Segment { name, file }],
             offset: 0,
@@ -147,6 +150,8 @@ impl Wal {
         replay.read(&mut scan)?;
         let (offset, crc, last_index) = (scan.offset(), scan.crc(), replay.last_index);
         let contents = replay.finish()?;
+        let last = contents.entries.last().filter(|last| last.index() == last_index);
+        let last_term = last.map_or(0, Entry::term);
         clear_behind(&*segments[segments.len() - 1].file, offset, options.segment_bytes)?;
         let wal = Self {
             fs,
@@ -155,6 +160,7 @@ impl Wal {
             metadata: contents.metadata.clone(),
             state: contents.hard_state,
             last_index,
+            last_term,
             encoder: Encoder::new(crc),
             segments,
             offset,
@@ -182,17 +188,15 @@ impl Wal {
     /// [`Error::Invalid`] stages nothing.
     pub fn stage(&mut self, state: &HardState, entries: &[Entry]) -> Result<bool> {
         self.check_poison()?;
-        for entry in entries {
-            record::check_entry(entry).map_err(|reason| Error::Invalid { reason })?;
-        }
+        let invalid = |reason| Error::Invalid { reason };
+        self.check_entries(entries).map_err(invalid)?;
         let says_nothing = state.term() == 0 && state.vote() == 0 && state.commit() == 0;
         if !says_nothing && state.term() < self.state.term().max(1) {
-            let reason = "hard state of an earlier term than the last one";
-            return Err(Error::Invalid { reason });
+            return Err(invalid("hard state of an earlier term than the last one"));
         }
         for entry in entries {
             self.encoder.push_entry(entry);
-            self.last_index = entry.index();
+            (self.last_index, self.last_term) = (entry.index(), entry.term());
         }
         if says_nothing {
             return Ok(!entries.is_empty());
@@ -230,7 +234,9 @@ impl Wal {
             return Err(Error::Invalid { reason: "snapshot without its configuration" });
         }
         self.encoder.push_snapshot(snapshot);
-        self.last_index = self.last_index.max(snapshot.index());
+        if snapshot.index() > self.last_index {
+            (self.last_index, self.last_term) = (snapshot.index(), snapshot.term());
+        }
         self.poisoning(|wal| {
             wal.write_out()?;
             wal.sync_tail()
@@ -344,6 +350,34 @@ impl Wal {
             self.poison = Some(error.clone());
         }
         done
+    }
+
+    /// What a reader would call corrupt is not written.
+    fn check_entries(&self, entries: &[Entry]) -> std::result::Result<(), &'static str> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        if first.index() > self.last_index + 1 {
+            return Err("entry with a gap before it");
+        }
+        if first.index() <= self.state.commit() {
+            return Err("entry in the place of a committed one");
+        }
+        for entry in entries {
+            record::check_entry(entry)?;
+        }
+        for pair in entries.windows(2) {
+            if pair[1].index() != pair[0].index() + 1 {
+                return Err("entries that are not consecutive");
+            }
+            if pair[1].term() < pair[0].term() {
+                return Err("entry of an earlier term than the one before it");
+            }
+        }
+        // Behind the last entry the term before is known; what replaces may be of any term
+        // that its own predecessor allows, which only a reader sees.
+        if first.index() == self.last_index + 1 && first.term() < self.last_term {
+            return Err("entry of an earlier term than the last one");
+        }
+        Ok(())
     }
 
     fn commit_staged_then(&mut self, then: fn(&mut Self) -> Result<()>) -> Result<()> {

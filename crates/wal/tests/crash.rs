@@ -15,7 +15,8 @@ use vfs::{Fs, MemFs};
 const DIR: &str = "/member/wal";
 const OPTIONS: Options = Options { segment_bytes: 1500, sync: true };
 
-/// A save: how many entries, how far back the first goes, whether the term rises.
+/// A save: how many entries, how far back the first goes, whether a later term votes anew.
+/// Without entries and without going back, a new term is a vote alone.
 #[derive(Clone, Debug)]
 struct Save {
     entries: u64,
@@ -40,7 +41,7 @@ impl Model {
         // Only a later term replaces, and only what is not committed.
         let back = if save.new_term { save.back.min(last - state.commit()) } else { 0 };
         state.term = Some((state.term() + u64::from(save.new_term)).max(1));
-        state.vote = Some(state.vote().max(1));
+        state.vote = Some(state.term() % 3 + 1);
         let first = last - back + 1;
         contents.entries.truncate(usize::try_from(first - 1).unwrap());
         let entries: Vec<_> = (first..first + save.entries.max(u64::from(back > 0)))
@@ -80,24 +81,25 @@ fn life() -> Vec<Save> {
     (0..24)
         .map(|n| Save {
             entries: [1, 3, 0, 2][n % 4],
-            back: 2,
-            new_term: n % 5 == 4,
+            back: if n % 4 == 2 { 0 } else { 2 },
+            new_term: n % 5 == 4 || n % 8 == 6,
             size: [10, 300, 0, 700][n % 4] + n,
             commit: n % 3 != 1,
         })
         .collect()
 }
 
-/// What is left after losing some of the saves: whether `found` ends within the records of the
-/// save that leads from `before` to `after`, or on either side.
+/// Whether `found` ends within the records of the save that leads from `before` to `after`, or
+/// on either side. A save's entries come before its hard state, so one that is not whole has the
+/// old hard state; and the first of its entries drops only those that it replaces.
 fn between(before: &Contents, after: &Contents, found: &Contents) -> bool {
     if found == before || found == after {
         return true;
     }
-    let state_fits = found.hard_state == before.hard_state || found.hard_state == after.hard_state;
-    let common = found.entries.len() <= after.entries.len()
-        && found.entries[..] == after.entries[..found.entries.len()];
-    state_fits && common
+    let pairs = before.entries.iter().zip(&after.entries);
+    let kept = pairs.take_while(|(old, new)| old == new).count();
+    let some_are_new = found.entries.len() > kept && after.entries.starts_with(&found.entries);
+    found.hard_state == before.hard_state && some_are_new
 }
 
 /// The life up to where the power fails after `operations`; the states after each save, and how
@@ -112,17 +114,43 @@ fn live(fs: &Arc<MemFs>, operations: u64) -> (Vec<Contents>, usize, bool) {
     };
     let mut acknowledged = 0;
     for (n, save) in life().iter().enumerate() {
-        let must_last = !save.commit || save.entries > 0 || save.new_term;
         let (state, entries) = model.apply(save);
         states.push(model.contents.clone());
         if wal.save(&state, &entries).is_err() {
             return (states, acknowledged, true);
         }
-        if must_last && !entries.is_empty() {
+        if !entries.is_empty() || save.new_term {
             acknowledged = n + 1;
         }
     }
     (states, acknowledged, true)
+}
+
+#[test]
+fn the_life_has_votes_alone_and_commits_alone() {
+    let alone = |save: &Save| save.entries == 0 && (save.back == 0 || !save.new_term);
+    assert!(life().iter().any(|save| alone(save) && save.new_term));
+    assert!(life().iter().any(|save| alone(save) && save.commit && !save.new_term));
+}
+
+#[test]
+fn a_log_that_lost_an_acknowledged_entry_would_be_noticed() {
+    let mut model = Model::default();
+    let save = Save { entries: 2, back: 0, new_term: false, size: 1, commit: true };
+    model.apply(&save);
+    let before = model.contents.clone();
+    model.apply(&save);
+    let after = model.contents.clone();
+    let ending = |entries: usize, state: &Contents| Contents {
+        entries: after.entries[..entries].to_vec(),
+        hard_state: state.hard_state,
+        ..after.clone()
+    };
+    let verdicts = [(0, false), (1, false), (2, true), (3, true), (4, true)];
+    for (entries, fits) in verdicts {
+        assert_eq!(between(&before, &after, &ending(entries, &before)), fits, "{entries} entries");
+    }
+    assert!(!between(&before, &after, &ending(3, &after)), "a state without its entries");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use vfs::{Fs, MemFs, OpenMode};
 
 const DIR: &str = "/wal";
-const OPTIONS: Options = Options { segment_bytes: 2048, sync: true };
+const OPTIONS: Options = Options { segment_bytes: 3072, sync: true };
 
 fn entry(kind: EntryType, term: u64, index: u64, data: Option<Vec<u8>>) -> Entry {
     Entry {
@@ -53,7 +53,15 @@ fn life(wal: &mut Wal, mut after: impl FnMut(&Wal)) {
     }
     let conf_state = Some(ConfState { voters: vec![1, 2, 3], ..Default::default() });
     wal.save_snapshot(&Snapshot { index: Some(6), term: Some(2), conf_state }).unwrap();
-    wal.save(&state(5, 3, 10), &[entry(EntryNormal, 5, 11, Some(b"last".to_vec()))]).unwrap();
+    // The last segment ends with records over several sectors, one of them with a sector of
+    // zeros in it, and a vote alone.
+    let numbers = (0..1200_u32).map(|n| u8::try_from(n % 251 + 1).unwrap()).collect();
+    for (index, data) in [(11, b"one".to_vec()), (12, numbers), (13, vec![0; 1600])] {
+        wal.save(&state(5, 3, index - 1), &[entry(EntryNormal, 5, index, Some(data))]).unwrap();
+        after(wal);
+    }
+    wal.save(&state(6, 1, 12), &[]).unwrap();
+    wal.save(&state(6, 1, 13), &[entry(EntryNormal, 6, 14, Some(b"last".to_vec()))]).unwrap();
     after(wal);
 }
 

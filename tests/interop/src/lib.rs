@@ -8,7 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 /// The folder of the real etcd's programs.
 ///
@@ -49,18 +50,16 @@ impl Member {
             .stdout(Stdio::null())
             .spawn()
             .expect("the program can be started");
-        let mut log = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
-        let mut said = String::new();
-        loop {
-            let before = said.len();
-            let read = log.read_line(&mut said).expect("its log is text");
-            assert!(read > 0, "etcd ended before it served:\n{said}");
-            if said[before..].contains("serving client traffic") {
-                break;
-            }
-        }
+        let log = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
         // Whoever does not read its log stops it, so somebody does for as long as it lives.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let (lines, said) = mpsc::sync_channel(1024);
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).for_each(|line| {
+                // Once it serves nobody listens any more.
+                drop(lines.try_send(line));
+            })
+        });
+        wait_until_it_serves(&said);
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(20)));
         Self { child, client_url, http: config.build().into() }
     }
@@ -131,6 +130,26 @@ impl Drop for Member {
         drop(self.child.wait());
     }
 }
+
+/// # Panics
+/// If the member ends or says nothing of it in time; its log is in the message.
+fn wait_until_it_serves(lines: &mpsc::Receiver<String>) {
+    let deadline = Instant::now() + START_DEADLINE;
+    let mut said = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = lines.recv_timeout(left).unwrap_or_else(|error| {
+            panic!("etcd does not serve ({error}); it said:\n{}", said.join("\n"))
+        });
+        if line.contains("serving client traffic") {
+            return;
+        }
+        said.push(line);
+    }
+}
+
+/// A member starts within a second or so; a busy machine may take its time.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 fn free_url() -> String {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");

@@ -6,7 +6,7 @@
 use raft::quorum::{JointConfig, MajorityConfig};
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use testkit::script::Block;
+use testkit::script::{Argument, Block};
 
 /// Carries out one command.
 pub fn run(block: &Block) -> String {
@@ -14,11 +14,16 @@ pub fn run(block: &Block) -> String {
 }
 
 fn decide(block: &Block) -> Result<String, String> {
+    let data = if block.command == "vote" { "votes" } else { "idx" };
+    let known = |argument: &&Argument| [data, "cfg", "cfgj"].contains(&&*argument.key);
+    if let Some(other) = block.arguments.iter().find(|argument| !known(argument)) {
+        return Err(format!("{} takes no {}", block.command, other.key));
+    }
     let values = |key| block.argument(key).map_or(&[][..], |argument| &argument.values);
     let ids = parse_ids(values("cfg"))?;
     let joint = block.argument("cfgj").is_some();
     let outgoing = if values("cfgj") == ["zero"] { Vec::new() } else { parse_ids(values("cfgj"))? };
-    let given = if block.command == "vote" { values("votes") } else { values("idx") };
+    let given = values(data);
     let config = JointConfig {
         incoming: ids.iter().copied().collect(),
         outgoing: outgoing.iter().copied().collect(),

@@ -111,6 +111,23 @@ pub enum ScriptError {
     },
 }
 
+/// Whether a script whose output differs fails, or is written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The outputs are compared.
+    Compare,
+    /// The outputs found take the place of those expected.
+    Rewrite,
+}
+
+impl Mode {
+    /// [`Mode::Rewrite`] if `QUORATE_REWRITE` is 1; for scripts that are our own only.
+    pub fn from_env() -> Self {
+        let rewrite = std::env::var_os("QUORATE_REWRITE").is_some_and(|value| value == "1");
+        if rewrite { Self::Rewrite } else { Self::Compare }
+    }
+}
+
 /// Runs the script at `path`: gives each block to `run`, and compares what it returns with what
 /// is expected, both as `normalize` makes them. Returns the number of blocks.
 ///
@@ -118,13 +135,14 @@ pub enum ScriptError {
 /// At the first block whose output differs or that panics, or if the file is no script.
 pub fn run_file(
     path: &Path,
+    mode: Mode,
     normalize: impl Fn(&str) -> String,
     mut run: impl FnMut(&Block) -> String,
 ) -> Result<usize, ScriptError> {
     let file_error = |source| ScriptError::File { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(file_error)?;
     let blocks = parse(path, &text)?;
-    let rewrite = std::env::var_os("QUORATE_REWRITE").is_some_and(|value| value == "1");
+    let rewrite = mode == Mode::Rewrite;
     let mut outputs = Vec::new();
     for block in &blocks {
         let mut found = run_block(path, block, &mut run)?;
@@ -169,11 +187,15 @@ fn run_block(
     })
 }
 
-/// All scripts (`*.txt`) below `folder`, sorted. Empty if there is no such folder.
+/// All scripts (`*.txt`) below `folder`, sorted.
+///
+/// # Panics
+/// If a folder cannot be read: scripts that are not found would count as passed.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let entries = entries.unwrap_or_else(|e| panic!("cannot read {}: {e}", folder.display()));
+    for path in entries.into_iter().map(|entry| entry.path()) {
         if path.is_dir() {
             found.extend(files_below(&path));
         } else if path.extension().is_some_and(|extension| extension == "txt") {
@@ -227,6 +249,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Block>, ScriptError> {
         let expected: String =
             lines[output_lines.clone()].iter().map(|line| format!("{line}\n")).collect();
         if doubled {
+            if lines.get(at..at + 2) != Some(&[SEPARATOR, SEPARATOR]) {
+                return Err(error(start, "output behind a pair of ---- ends with a pair"));
+            }
             at += 2;
         }
         let line = start + 1;
@@ -337,7 +362,7 @@ gap
         std::fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join("one.txt");
         std::fs::write(&path, TEXT).expect("a file");
-        let run = |run: fn(&Block) -> String| run_file(&path, str::to_owned, run);
+        let run = |run: fn(&Block) -> String| run_file(&path, Mode::Compare, str::to_owned, run);
         let differs = run(|_| "other".to_owned()).expect_err("another output").to_string();
         let panics = run(|block| panic!("no {}", block.command)).expect_err("a panic").to_string();
         let passes = run(|block| block.expected.clone()).expect("the output expected");
@@ -349,7 +374,11 @@ gap
 
     #[test]
     fn a_broken_script_names_its_line() {
-        for (text, line) in [("# c\ncmd a=(1\n----\n", ":2:"), ("cmd\ninput\n", ":1:")] {
+        for (text, line) in [
+            ("# c\ncmd a=(1\n----\n", ":2:"),
+            ("cmd\ninput\n", ":1:"),
+            ("cmd\n----\n----\nout\n\n----\nmore\n", ":1:"),
+        ] {
             let error = parse(Path::new("script"), text).expect_err("no script").to_string();
             assert!(error.contains(line), "{error}");
         }
