@@ -1,0 +1,126 @@
+//! The store against its model: whatever is done in whatever order, it says what the model says,
+//! while it is open and after it is opened again.
+#![allow(clippy::unwrap_used, reason = "a test may end with a panic")]
+
+mod common;
+
+use common::{DIR, OPTIONS, Random, World, fs_dyn, matches_model, read_all, reopen};
+use quorate_backend::{Bucket, Error, Revision, open};
+use std::path::Path;
+use std::time::Duration;
+use vfs::{Fs, MemFs};
+
+#[test]
+fn random_lives_say_what_the_model_says() {
+    let mut rewrites = 0;
+    for seed in 0..300 {
+        let fs = MemFs::new();
+        let mut random = Random(seed);
+        let mut world = World::new(reopen(&fs).unwrap());
+        for step in 0..150 {
+            world.step(&mut random).unwrap_or_else(|error| panic!("seed {seed} {step}: {error}"));
+            if step % 25 == 0 {
+                world.check_open();
+            }
+        }
+        world.check_open();
+        let World { mut opened, model, now, .. } = world;
+        opened.flusher.step(now, u64::MAX).unwrap();
+        opened.flusher.sync().unwrap();
+        assert_eq!(opened.flusher.synced_index(), opened.store.consistent_index());
+        rewrites += world.rewrites;
+        drop(opened);
+        let mut again = reopen(&fs).unwrap();
+        let found = read_all(&mut again).unwrap();
+        let place = matches_model(&model, &found);
+        assert_eq!(place, Some(model.states.len() - 1), "seed {seed}");
+    }
+    assert!(rewrites > 300, "compactions happen: {rewrites}");
+}
+
+#[test]
+fn nothing_is_written_before_the_log_has_it() {
+    let fs = MemFs::new();
+    let mut opened = reopen(&fs).unwrap();
+    opened.store.put(Revision { main: 2, sub: 0 }, false, b"\x0a\x01k");
+    opened.store.set(Bucket::Meta, b"k", b"v");
+    opened.store.commit(5, 1);
+    opened.flusher.step(Duration::ZERO, 4).unwrap();
+    opened.flusher.sync().unwrap();
+    assert_eq!(opened.flusher.synced_index(), 0);
+    assert!(opened.reader.usage().overlay_bytes > 0);
+    opened.flusher.step(Duration::ZERO, 5).unwrap();
+    assert_eq!(opened.flusher.synced_index(), 0, "written, not yet synced");
+    assert_eq!(opened.flusher.wake_at(), Some(Duration::from_millis(100)));
+    opened.flusher.step(Duration::from_millis(100), 5).unwrap();
+    assert_eq!(opened.flusher.synced_index(), 5);
+    assert_eq!((opened.reader.usage().overlay_bytes, opened.flusher.wake_at()), (0, None));
+}
+
+#[test]
+fn a_store_is_locked_while_any_part_lives() {
+    let fs = MemFs::new();
+    let opened = reopen(&fs).unwrap();
+    let reader = opened.reader.clone();
+    drop(opened);
+    assert!(matches!(reopen(&fs), Err(Error::Locked { .. })));
+    drop(reader);
+    reopen(&fs).unwrap();
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let fs = MemFs::new();
+    let mut world = World::new(reopen(&fs).unwrap());
+    let mut random = Random(1);
+    while world.opened.reader.usage().files < 4 {
+        world.commit(&mut random);
+        world.opened.flusher.step(Duration::ZERO, u64::MAX).unwrap();
+    }
+    drop(world);
+    fs.remove(&Path::new(DIR).join("00000001-00000001-00000000.seg")).unwrap();
+    let error = reopen(&fs).unwrap_err();
+    assert!(matches!(error, Error::MissingSegment { expected: 1, found: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_failed_write_is_final() {
+    let fs = MemFs::new();
+    let mut world = World::new(open(fs_dyn(&fs), Path::new(DIR), OPTIONS).unwrap());
+    world.commit(&mut Random(3));
+    fs.fail_nth(1);
+    let first = world.opened.flusher.step(Duration::ZERO, u64::MAX).unwrap_err();
+    let second = world.opened.flusher.sync().unwrap_err();
+    assert_eq!(first.to_string(), second.to_string());
+}
+
+#[test]
+fn a_pin_stays_while_its_files_are_replaced() {
+    let fs = MemFs::new();
+    let mut world = World::new(reopen(&fs).unwrap());
+    let mut random = Random(5);
+    while world.opened.reader.usage().files < 6 {
+        world.commit(&mut random);
+        world.opened.flusher.step(Duration::ZERO, u64::MAX).unwrap();
+    }
+    let pin = world.opened.reader.pin();
+    let count = |pin: &quorate_backend::Pin| {
+        let mut count = 0;
+        pin.for_each(|_, _| {
+            count += 1;
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+        count
+    };
+    let before = count(&pin);
+    assert_eq!(before, world.model.puts.len());
+    world.opened.flusher.sync().unwrap();
+    world.compact();
+    let bytes = world.opened.reader.usage().file_bytes;
+    while world.opened.compactor.step(&&world.model, 100).unwrap() != quorate_backend::Step::Idle {}
+    assert!(world.opened.reader.usage().file_bytes < bytes);
+    assert_eq!(count(&pin), before);
+    assert!(count(&world.opened.reader.pin()) < before);
+    world.check_open();
+}
