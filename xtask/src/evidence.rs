@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 7] = [
+const LINES: [Line; 9] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -58,6 +58,16 @@ const LINES: [Line; 7] = [
         steps: &["cargo xtask test -p quorate-wal --test damage"],
     },
     Line { id: "2.7", title: "benches", steps: &["cargo xtask bench"] },
+    Line {
+        id: "3.6",
+        title: "the store beside LMDB",
+        steps: &["cargo xtask bench store", "cargo xtask bench store", "cargo xtask bench store"],
+    },
+    Line {
+        id: "3.7",
+        title: "the store after crashes, with damage, and while it compacts",
+        steps: &["cargo xtask test -p quorate-backend", "cargo xtask bench compact"],
+    },
 ];
 
 /// Lines of a step's output that are shown again under its figure.

@@ -183,8 +183,8 @@ impl Compactor {
 
     fn finish(&self, mut job: Job) -> Result<Step> {
         job.write_frame()?;
-        let footer = std::mem::take(&mut job.footer).finish(job.mark, job.written);
-        job.file.write_at(&footer.encode(job.name.first), job.written)?;
+        let footer = job.footer.finish(job.mark, job.written);
+        footer.write(&*job.file, job.name.first)?;
         job.file.sync_data()?;
         let path = job.name.path(&self.dir);
         self.fs.rename(&job.tmp, &path)?;

@@ -1,14 +1,15 @@
 //! The stage that writes frames to segment files, behind everything else.
 //!
 //! A frame is written once the write-ahead log holds its index durably, so that no crash leaves
-//! a store ahead of its log. Files are synced every [`SYNC_PERIOD`], [`SYNC_RECORDS`] or
+//! a store ahead of its log; and not at once but with others, after [`WRITE_PERIOD`] or when
+//! [`WRITE_BYTES`] wait, as readers do not need it in a file. Files are synced every [`SYNC_PERIOD`], [`SYNC_RECORDS`] or
 //! [`SYNC_BYTES`], whichever comes first. A full segment is sealed with its footer and synced
 //! before the next one gets a file: only the last segment can be torn.
 
 use crate::footer::FooterBuilder;
-use crate::frame::{Found, FrameKind, FrameScan, Mark};
+use crate::frame::{FrameKind, FrameRef, Mark};
 use crate::segment::{HEAD_BYTES, Name, Segment};
-use crate::shared::Shared;
+use crate::shared::{Pending, Shared};
 use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,8 +25,14 @@ pub const SYNC_RECORDS: u64 = 10_000;
 /// Bytes written since the last sync that ask for another.
 pub const SYNC_BYTES: u64 = 16 << 20;
 
-/// Bytes put together for one write.
-const WRITE_BYTES: usize = 1 << 20;
+/// The longest a frame that may be written waits for others.
+pub const WRITE_PERIOD: Duration = Duration::from_millis(10);
+
+/// Bytes in the overlay that are written without waiting for more.
+pub const WRITE_BYTES: u64 = 256 << 10;
+
+/// Bytes put together for one write at most.
+const GROUP_BYTES: usize = 1 << 20;
 
 /// The writing stage. One owner; no thread or clock of its own.
 #[derive(Debug)]
@@ -34,7 +41,12 @@ pub struct Flusher {
     dir: PathBuf,
     shared: Arc<Shared>,
     tail: Option<Arc<Segment>>,
-    buffer: Vec<u8>,
+    /// What the footer of the tail will say.
+    footer: FooterBuilder,
+    /// The index up to which the write-ahead log was last said to be durable.
+    durable_index: u64,
+    /// When frames were first seen waiting.
+    waiting_since: Option<Duration>,
     written: Mark,
     synced: Mark,
     unsynced_records: u64,
@@ -47,10 +59,9 @@ pub struct Flusher {
 
 impl Flusher {
     pub(crate) fn new(
-        fs: Arc<dyn Fs>,
-        dir: PathBuf,
-        shared: Arc<Shared>,
+        (fs, dir, shared): (Arc<dyn Fs>, PathBuf, Arc<Shared>),
         tail: Option<Arc<Segment>>,
+        footer: FooterBuilder,
         mark: Mark,
     ) -> Self {
         Self {
@@ -58,7 +69,9 @@ impl Flusher {
             dir,
             shared,
             tail,
-            buffer: Vec::new(),
+            footer,
+            durable_index: mark.index,
+            waiting_since: None,
             written: mark,
             synced: mark,
             unsynced_records: 0,
@@ -74,31 +87,14 @@ impl Flusher {
     /// # Errors
     /// The disk's, final: the process should end.
     pub fn step(&mut self, now: Duration, durable_index: u64) -> Result<()> {
+        self.durable_index = self.durable_index.max(durable_index);
         self.poisoning(|flusher| {
-            loop {
-                let frames = flusher.shared.writable(durable_index, WRITE_BYTES);
-                let Some(first) = frames.first() else { break };
-                let number = first.segment;
-                if flusher.tail.as_ref().is_none_or(|tail| tail.name.first != number) {
-                    flusher.begin_segment(number)?;
-                }
-                flusher.buffer.clear();
-                for frame in &frames {
-                    flusher.buffer.extend_from_slice(&frame.bytes);
-                    flusher.unsynced_records += u64::from(frame.records);
-                    flusher.written = frame.mark;
-                }
-                let tail = flusher.tail.as_ref().expect("begun above");
-                let offset = tail.frames_end();
-                assert_eq!(offset, u64::from(first.offset), "frames follow each other");
-                tail.file.write_at(&flusher.buffer, offset)?;
-                let end = offset + flusher.buffer.len() as u64;
-                flusher.shared.written(frames.len(), tail, end);
-                flusher.unsynced_bytes += flusher.buffer.len() as u64;
-                flusher.unsynced_since.get_or_insert(now);
-                if flusher.is_large() {
-                    flusher.sync_tail()?;
-                }
+            let waiting = flusher.shared.overlay_bytes();
+            let since = *flusher.waiting_since.get_or_insert(now);
+            if waiting == 0 {
+                flusher.waiting_since = None;
+            } else if waiting >= WRITE_BYTES || now.saturating_sub(since) >= WRITE_PERIOD {
+                flusher.write_all(now)?;
             }
             let since = flusher.unsynced_since;
             if since.is_some_and(|since| now.saturating_sub(since) >= SYNC_PERIOD) {
@@ -108,18 +104,23 @@ impl Flusher {
         })
     }
 
-    /// Makes durable what was written.
+    /// Writes what may be written and makes it durable, without waiting for more.
     ///
     /// # Errors
     /// As [`Flusher::step`].
     pub fn sync(&mut self) -> Result<()> {
-        self.poisoning(Self::sync_tail)
+        self.poisoning(|flusher| {
+            flusher.write_all(Duration::ZERO)?;
+            flusher.sync_tail()
+        })
     }
 
     /// When the next step has something to do even if nothing is committed meanwhile.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
-        self.unsynced_since.map(|since| since + SYNC_PERIOD)
+        let write = self.waiting_since.map(|since| since + WRITE_PERIOD);
+        let sync = self.unsynced_since.map(|since| since + SYNC_PERIOD);
+        write.into_iter().chain(sync).min()
     }
 
     /// The raft index up to which everything is in files and synced: what a restart finds at
@@ -129,8 +130,40 @@ impl Flusher {
         self.synced.index
     }
 
-    fn is_large(&self) -> bool {
-        self.unsynced_records >= SYNC_RECORDS || self.unsynced_bytes >= SYNC_BYTES
+    fn write_all(&mut self, now: Duration) -> Result<()> {
+        self.waiting_since = None;
+        loop {
+            let frames = self.shared.writable(self.durable_index, GROUP_BYTES);
+            let Some(first) = frames.first() else { return Ok(()) };
+            let number = first.segment;
+            if self.tail.as_ref().is_none_or(|tail| tail.name.first != number) {
+                self.begin_segment(number)?;
+            }
+            self.write(&frames)?;
+            self.unsynced_since.get_or_insert(now);
+            if self.unsynced_records >= SYNC_RECORDS || self.unsynced_bytes >= SYNC_BYTES {
+                self.sync_tail()?;
+            }
+        }
+    }
+
+    fn write(&mut self, frames: &[Arc<Pending>]) -> Result<()> {
+        let tail = self.tail.as_ref().expect("a segment was begun for them");
+        let offset = tail.frames_end();
+        assert_eq!(offset, u64::from(frames[0].offset), "frames follow each other");
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(frames.len());
+        let mut bytes = 0;
+        for frame in frames {
+            add_frame(&mut self.footer, tail, &frame.frame())?;
+            parts.push(&frame.bytes);
+            bytes += frame.bytes.len() as u64;
+            self.unsynced_records += u64::from(frame.records);
+            self.written = frame.mark;
+        }
+        tail.file.write_parts_at(&parts, offset)?;
+        self.unsynced_bytes += bytes;
+        self.shared.written(frames.len(), tail, offset + bytes);
+        Ok(())
     }
 
     fn poisoning(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
@@ -163,7 +196,8 @@ impl Flusher {
     /// Seals the present segment and makes the file of the next, in this order.
     fn begin_segment(&mut self, number: u32) -> Result<()> {
         if let Some(tail) = self.tail.take() {
-            seal(&tail, self.written)?;
+            seal(&tail, &self.footer, self.written)?;
+            self.footer.clear();
             self.set_synced();
         }
         let name = Name::new(number);
@@ -182,22 +216,10 @@ impl Flusher {
 }
 
 /// Writes the footer behind the frames and syncs the file.
-fn seal(segment: &Segment, mark: Mark) -> Result<()> {
+fn seal(segment: &Segment, footer: &FooterBuilder, mark: Mark) -> Result<()> {
     let frames_end = segment.frames_end();
-    let mut builder = FooterBuilder::default();
-    let first = segment.name.first;
-    let mut scan = FrameScan::new(&*segment.file, first, HEAD_BYTES as u64, frames_end);
-    loop {
-        let offset = scan.offset();
-        match scan.next()? {
-            Found::Frame(frame) => add_frame(&mut builder, segment, &frame)?,
-            Found::End if offset == frames_end => break,
-            Found::End => return Err(segment.corrupt(offset, "a frame", "a footer")),
-            Found::Damage(found) => return Err(segment.corrupt(offset, "a frame", found)),
-        }
-    }
-    let footer = builder.finish(mark, frames_end);
-    segment.file.write_at(&footer.encode(first), frames_end)?;
+    let footer = footer.finish(mark, frames_end);
+    footer.write(&*segment.file, segment.name.first)?;
     segment.file.sync_data()?;
     segment.set_revision_bytes(footer.revision_bytes);
     Ok(())
@@ -207,7 +229,7 @@ fn seal(segment: &Segment, mark: Mark) -> Result<()> {
 pub(crate) fn add_frame(
     builder: &mut FooterBuilder,
     segment: &Segment,
-    frame: &crate::frame::FrameRef<'_>,
+    frame: &FrameRef<'_>,
 ) -> Result<()> {
     debug_assert!(frame.kind != FrameKind::Checkpoint || frame.revisions(0).next().is_none());
     for (location, record) in frame.revisions(segment.name.first) {

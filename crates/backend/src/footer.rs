@@ -20,6 +20,10 @@ use vfs::File;
 pub(crate) const MAGIC: &[u8; 4] = b"QFTR";
 const END_MAGIC: &[u8; 4] = b"QEND";
 const HEAD_BYTES: usize = 64;
+/// A length and eight varints of ten bytes at most.
+const TAIL_BYTES: usize = 1 + 8 * 10;
+/// Entries fetched from memory together.
+const GROUP: usize = 32;
 /// Where in the head its own CRC stands, behind that of the entries.
 const CRC_AT: usize = HEAD_BYTES - 4;
 const END_BYTES: usize = 16;
@@ -110,63 +114,60 @@ impl Footer {
         Cursor::new(segment, self.entries)
     }
 
-    /// The bytes to append behind the frames.
-    pub(crate) fn encode(&self, segment: u32) -> Vec<u8> {
+    /// Writes the footer behind the frames.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn write(&self, file: &dyn File, segment: u32) -> Result<()> {
         let entries = &self.entries;
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + entries.bytes.len() + END_BYTES);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&entries.count.to_le_bytes());
-        bytes.extend_from_slice(&(entries.bytes.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&self.mark.index.to_le_bytes());
-        bytes.extend_from_slice(&self.mark.term.to_le_bytes());
-        bytes.extend_from_slice(&self.revision_bytes.to_le_bytes());
-        bytes.extend_from_slice(&self.last_revision.main.to_le_bytes());
-        bytes.extend_from_slice(&self.last_revision.sub.to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&entries.bytes).to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        let head: &[u8; HEAD_BYTES] = bytes[..].try_into().expect("the fields above");
-        let crc = head_crc(segment, self.frames_end, head).to_le_bytes();
-        bytes[CRC_AT..HEAD_BYTES].copy_from_slice(&crc);
-        bytes.extend_from_slice(&entries.bytes);
-        bytes.extend_from_slice(&self.frames_end.to_le_bytes());
-        bytes.extend_from_slice(&crc);
-        bytes.extend_from_slice(END_MAGIC);
-        bytes
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        head.extend_from_slice(MAGIC);
+        head.extend_from_slice(&entries.count.to_le_bytes());
+        head.extend_from_slice(&(entries.bytes.len() as u64).to_le_bytes());
+        head.extend_from_slice(&self.mark.index.to_le_bytes());
+        head.extend_from_slice(&self.mark.term.to_le_bytes());
+        head.extend_from_slice(&self.revision_bytes.to_le_bytes());
+        head.extend_from_slice(&self.last_revision.main.to_le_bytes());
+        head.extend_from_slice(&self.last_revision.sub.to_le_bytes());
+        head.extend_from_slice(&crc32c::crc32c(&entries.bytes).to_le_bytes());
+        let crc = head_crc(segment, self.frames_end, &head).to_le_bytes();
+        head.extend_from_slice(&crc);
+        assert_eq!(head.len(), HEAD_BYTES, "the fields above");
+        let end = [&self.frames_end.to_le_bytes()[..], &crc, END_MAGIC].concat();
+        file.write_parts_at(&[&head, &entries.bytes, &end], self.frames_end)?;
+        Ok(())
     }
 }
 
-fn head_crc(segment: u32, frames_end: u64, head: &[u8; HEAD_BYTES]) -> u32 {
+/// The CRC of a head up to where its own stands.
+fn head_crc(segment: u32, frames_end: u64, head: &[u8]) -> u32 {
     let crc = crc32c::crc32c_append(segment, &head[..CRC_AT]);
     crc32c::crc32c_append(crc, &frames_end.to_le_bytes())
 }
 
 /// Collects the entries of a segment in the order of its records, and sorts them once.
-#[derive(Debug, Default)]
+///
+/// All bytes of an entry lie together, since after sorting they are met in no order: a byte with
+/// the length of what follows the key, that, and the key.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FooterBuilder {
-    /// The keys behind each other.
-    keys: Vec<u8>,
+    bytes: Vec<u8>,
     items: Vec<Item>,
+    /// Bytes that all keys begin with.
+    shared: usize,
     revision_bytes: u64,
     last_revision: Revision,
 }
 
+/// Where an entry's bytes begin, and how many of them are its key.
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    /// The first bytes of the key behind what all keys share: most comparisons end here.
-    prefix: u64,
-    key_at: u32,
+    start: u32,
     key_len: u32,
-    revision: Revision,
-    tombstone: bool,
-    create_revision: i64,
-    version: i64,
-    lease: i64,
-    offset: u32,
-    len: u32,
 }
 
 impl FooterBuilder {
-    /// Takes a revision's record.
+    /// Takes a revision's record; records come in the order of their revisions.
     ///
     /// # Errors
     /// What is wrong with it: a record that passed its CRC and is no revision was written so.
@@ -178,81 +179,130 @@ impl FooterBuilder {
         let (revision, tombstone) =
             RevisionKey::parse(record.key).ok_or("a record whose key is no revision")?;
         let head = Head::parse(record.value).ok_or("a record whose value is no key-value")?;
+        match self.items.first() {
+            None => self.shared = head.key.len(),
+            Some(first) => {
+                let first = &self.key(*first)[..self.shared];
+                if !head.key.starts_with(first) {
+                    self.shared = common(first, head.key);
+                }
+            }
+        }
         let number = |at: usize| u32::try_from(at).map_err(|_| "more keys than a segment holds");
-        let (key_at, key_len) = (number(self.keys.len())?, number(head.key.len())?);
-        self.keys.extend_from_slice(head.key);
+        let (start, key_len) = (number(self.bytes.len())?, number(head.key.len())?);
+        self.items.push(Item { start, key_len });
+        // On the stack first: one check for room instead of one for each byte.
+        let mut tail = Tail { bytes: [0; TAIL_BYTES], len: 1 };
+        tail.encode(revision, tombstone, &head, location);
+        tail.bytes[0] = u8::try_from(tail.len - 1).expect("eight varints are short");
+        self.bytes.extend_from_slice(&tail.bytes[..tail.len]);
+        self.bytes.extend_from_slice(head.key);
         self.revision_bytes += u64::from(location.len);
         self.last_revision = self.last_revision.max(revision);
-        self.items.push(Item {
-            prefix: 0,
-            key_at,
-            key_len,
-            revision,
-            tombstone,
-            create_revision: head.create_revision,
-            version: head.version,
-            lease: head.lease,
-            offset: location.offset,
-            len: location.len,
-        });
         Ok(())
     }
 
+    /// Back to nothing; the memory stays for the next segment.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+        (self.shared, self.revision_bytes) = (0, 0);
+        self.last_revision = Revision::default();
+    }
+
     /// The footer of a file whose frames end at `frames_end`, its entries sorted.
-    pub(crate) fn finish(self, mark: Mark, frames_end: u64) -> Footer {
+    pub(crate) fn finish(&self, mark: Mark, frames_end: u64) -> Footer {
         let (revision_bytes, last_revision) = (self.revision_bytes, self.last_revision);
         Footer { mark, frames_end, revision_bytes, last_revision, entries: self.entries() }
     }
 
-    fn entries(self) -> Entries {
-        let Self { keys, mut items, .. } = self;
-        let key = |item: &Item| &keys[item.key_at as usize..][..item.key_len as usize];
-        let first = items.first().map_or(&[][..], key);
-        let shared = items.iter().fold(first.len(), |n, item| common(&first[..n], key(item)));
-        for item in &mut items {
-            let rest = &key(item)[shared..];
+    fn entries(&self) -> Entries {
+        // The bytes behind what all keys share decide most comparisons; the position puts the
+        // revisions of one key into their order.
+        let prefix = |item: &Item| {
+            let rest = &self.key(*item)[self.shared..];
             let mut prefix = [0; 8];
             let len = rest.len().min(8);
             prefix[..len].copy_from_slice(&rest[..len]);
-            item.prefix = u64::from_be_bytes(prefix);
+            u64::from_be_bytes(prefix)
+        };
+        let mut order: Vec<(u64, Item)> =
+            self.items.iter().map(|item| (prefix(item), *item)).collect();
+        order.sort_unstable_by_key(|(prefix, _)| *prefix);
+        for equal in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by(|(_, a), (_, b)| {
+                let by_key = self.key(*a)[self.shared..].cmp(&self.key(*b)[self.shared..]);
+                by_key.then_with(|| a.start.cmp(&b.start))
+            });
         }
-        items.sort_unstable_by(|a, b| {
-            a.prefix
-                .cmp(&b.prefix)
-                .then_with(|| key(a)[shared..].cmp(&key(b)[shared..]))
-                .then_with(|| a.revision.cmp(&b.revision))
-        });
-        let mut bytes = Vec::with_capacity(keys.len() / 2 + items.len() * 20);
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 2 * order.len());
         let mut before: &[u8] = &[];
-        for item in &items {
-            let key = key(item);
-            encode_entry(&mut bytes, before, key, item);
-            before = key;
+        for group in order.chunks(GROUP) {
+            // The entries lie in no order: asking for all first lets memory answer at once.
+            let touch = |sum, (_, item): &(u64, Item)| {
+                let (start, key_len) = (item.start as usize, item.key_len as usize);
+                sum ^ self.bytes[start] ^ self.bytes[start + key_len]
+            };
+            std::hint::black_box(group.iter().fold(0, touch));
+            for (_, item) in group {
+                let (tail, key) = self.parts(*item);
+                let shared = common(before, key);
+                push_varint(&mut bytes, shared as u64);
+                push_varint(&mut bytes, (key.len() - shared) as u64);
+                bytes.extend_from_slice(&key[shared..]);
+                bytes.extend_from_slice(tail);
+                before = key;
+            }
         }
-        let count = u32::try_from(items.len()).expect("a segment has fewer than 2^32 records");
+        let count = u32::try_from(order.len()).expect("fewer than the bytes, which are");
         Entries { bytes, count }
+    }
+
+    fn key(&self, item: Item) -> &[u8] {
+        self.parts(item).1
+    }
+
+    fn parts(&self, item: Item) -> (&[u8], &[u8]) {
+        let bytes = &self.bytes[item.start as usize..];
+        let (tail, rest) = bytes[1..].split_at(usize::from(bytes[0]));
+        (tail, &rest[..item.key_len as usize])
     }
 }
 
-fn encode_entry(bytes: &mut Vec<u8>, before: &[u8], key: &[u8], item: &Item) {
-    let shared = common(before, key);
-    push_varint(bytes, shared as u64);
-    push_varint(bytes, (key.len() - shared) as u64);
-    bytes.extend_from_slice(&key[shared..]);
-    push_varint(bytes, item.revision.main.cast_unsigned());
-    push_varint(bytes, item.revision.sub.cast_unsigned());
-    let with_lease = item.lease != 0;
-    bytes.push(u8::from(item.tombstone) * TOMBSTONE + u8::from(with_lease) * WITH_LEASE);
-    if !item.tombstone {
-        let age = item.revision.main.wrapping_sub(item.create_revision);
-        push_varint(bytes, age.cast_unsigned());
-        push_varint(bytes, item.version.cast_unsigned());
+/// What an entry says behind its key, being encoded.
+struct Tail {
+    bytes: [u8; TAIL_BYTES],
+    len: usize,
+}
+
+impl Tail {
+    fn encode(&mut self, revision: Revision, tombstone: bool, head: &Head<'_>, location: Location) {
+        self.varint(revision.main.cast_unsigned());
+        self.varint(revision.sub.cast_unsigned());
+        let with_lease = head.lease != 0;
+        let flags = u8::from(tombstone) * TOMBSTONE + u8::from(with_lease) * WITH_LEASE;
+        self.varint(u64::from(flags));
+        if !tombstone {
+            let age = revision.main.wrapping_sub(head.create_revision);
+            self.varint(age.cast_unsigned());
+            self.varint(head.version.cast_unsigned());
+        }
+        if with_lease {
+            self.varint(head.lease.cast_unsigned());
+        }
+        self.varint(u64::from(location.offset));
+        self.varint(u64::from(location.len));
     }
-    if with_lease {
-        push_varint(bytes, item.lease.cast_unsigned());
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.len] = value.to_le_bytes()[0] | 0x80;
+            self.len += 1;
+            value >>= 7;
+        }
+        self.bytes[self.len] = value.to_le_bytes()[0];
+        self.len += 1;
     }
-    push_varint(bytes, u64::from(item.offset));
-    push_varint(bytes, u64::from(item.len));
 }
 
 /// Bytes that two keys share at their front.

@@ -90,8 +90,9 @@ impl FrameBuilder {
         mark: Mark,
     ) -> Vec<u8> {
         let body = self.bytes.len() - HEAD_BYTES;
-        // The next frame will probably be about as large.
-        let next = Vec::with_capacity(self.bytes.len().min(WINDOW_BYTES));
+        // The next frame will probably be about as large, and gets a trailer too.
+        let expected = self.bytes.len() + self.bytes.len() / 8 + TRAILER_BYTES;
+        let next = Vec::with_capacity(expected.min(WINDOW_BYTES));
         let mut bytes = std::mem::replace(&mut self.bytes, next);
         self.bytes.resize(HEAD_BYTES, 0);
         let body = u32::try_from(body).expect("a commit is smaller than 4 GiB");
@@ -125,6 +126,12 @@ pub(crate) struct FrameRef<'a> {
 }
 
 impl<'a> FrameRef<'a> {
+    /// A frame that was encoded by this process, to lie at `offset`.
+    pub(crate) fn encoded(bytes: &'a [u8], kind: FrameKind, mark: Mark, offset: u32) -> Self {
+        let body = &bytes[HEAD_BYTES..bytes.len() - TRAILER_BYTES];
+        Self { kind, mark, durable: 0, offset: u64::from(offset), body }
+    }
+
     /// The records and where each lies in the file.
     pub(crate) fn records(&self) -> impl Iterator<Item = (u64, RecordRef<'a>)> + use<'a> {
         let (body, start) = (self.body, self.offset + HEAD_BYTES as u64);
@@ -133,7 +140,7 @@ impl<'a> FrameRef<'a> {
             if at == body.len() {
                 return None;
             }
-            let record = record::decode(&body[at..]).expect("checked with the frame");
+            let record = record::decode_trusted(&body[at..]).expect("checked with the frame");
             let offset = start + at as u64;
             at += record.len;
             Some((offset, record))

@@ -40,7 +40,7 @@ mod store;
 pub use bucket::{Bucket, Buckets};
 pub use compact::{Compactor, Live, Step};
 pub use error::{Error, Result};
-pub use flush::{Flusher, SYNC_BYTES, SYNC_PERIOD, SYNC_RECORDS};
+pub use flush::{Flusher, SYNC_BYTES, SYNC_PERIOD, SYNC_RECORDS, WRITE_BYTES, WRITE_PERIOD};
 pub use open::{Opened, Options, SEGMENT_BYTES, open};
 pub use pin::Pin;
 pub use read::{Reader, Record};

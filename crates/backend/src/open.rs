@@ -86,7 +86,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Opened> {
         cursors.push((segment.path.clone(), footer.cursor(name.first)));
         slots.insert(name.first, Slot { segment, moved: None });
     }
-    let mut unsealed = None;
+    let (mut unsealed, mut unsealed_footer) = (None, FooterBuilder::default());
     if let Some(tail) = tail {
         let segment = Arc::new(tail.segment);
         let number = segment.name.first;
@@ -96,7 +96,9 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Opened> {
         (resume.buckets, resume.mark) = (tail.buckets, tail.footer.mark);
         cursors.push((segment.path.clone(), tail.footer.cursor(number)));
         slots.insert(number, Slot { segment: Arc::clone(&segment), moved: None });
-        unsealed = Some(segment).filter(|_| !tail.sealed);
+        if !tail.sealed {
+            (unsealed, unsealed_footer) = (Some(segment), tail.builder);
+        }
     }
     // Whatever they hold was found whole in the files that replace them.
     for name in &replaced {
@@ -109,7 +111,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Opened> {
     shared.set_durable(resume.segment, u64::from(resume.offset));
     let parts = (Arc::clone(&fs), dir.to_owned(), Arc::clone(&shared));
     let compactor = Compactor::new(parts.clone(), options);
-    let flusher = Flusher::new(parts.0, parts.1, parts.2, unsealed, resume.mark);
+    let flusher = Flusher::new(parts, unsealed, unsealed_footer, resume.mark);
     Ok(Opened {
         store: Store::new(Arc::clone(&shared), options.segment_bytes, resume),
         reader: Reader::new(shared),
@@ -190,6 +192,8 @@ struct Tail {
     segment: Segment,
     buckets: Buckets,
     footer: Footer,
+    /// What the footer was made of, to go on with.
+    builder: FooterBuilder,
     sealed: bool,
 }
 
@@ -256,7 +260,7 @@ fn read_tail(segment: Segment) -> Result<Option<Tail>> {
     let footer = builder.finish(mark, offset);
     segment.set_frames_end(offset);
     segment.set_revision_bytes(if sealed { footer.revision_bytes } else { 0 });
-    Ok(Some(Tail { segment, buckets, footer, sealed }))
+    Ok(Some(Tail { segment, buckets, footer, builder, sealed }))
 }
 
 /// Whether the damage at `offset` can be a write that the power cut.

@@ -4,10 +4,8 @@
 //! the files they replace lose their names and stay readable until the pin is dropped.
 
 use crate::frame::{Found, FrameScan};
-use crate::record::{self, Kind};
 use crate::segment::{HEAD_BYTES, Segment};
 use crate::shared::{Pending, Shared};
-use crate::{frame, store};
 use std::sync::Arc;
 
 /// Everything the store held at one moment.
@@ -52,15 +50,8 @@ impl Pin {
             }
         }
         for pending in &self.overlay {
-            let body =
-                &pending.bytes[frame::HEAD_BYTES..pending.bytes.len() - frame::TRAILER_BYTES];
-            let mut at = 0;
-            while at < body.len() {
-                let record = record::decode(&body[at..]).expect(store::ENCODED_HERE);
-                if record.kind == Kind::Revision {
-                    take(record.key, record.value)?;
-                }
-                at += record.len;
+            for (_, record) in pending.frame().revisions(pending.segment) {
+                take(record.key, record.value)?;
             }
         }
         Ok(())

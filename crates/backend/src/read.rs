@@ -9,8 +9,9 @@ use crate::pin::Pin;
 use crate::record::{self, HEAD_BYTES, RecordRef};
 use crate::segment::Segment;
 use crate::shared::{Place, Shared};
+use crate::store::ENCODED_HERE;
 use crate::{Error, Location, Result, Usage};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::sync::Arc;
 
 /// Two records no further apart than this are read in one go: copying so many bytes costs no
@@ -29,7 +30,7 @@ pub struct Reader {
 /// A revision as stored, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     key_len: usize,
 }
 
@@ -40,10 +41,18 @@ impl Record {
         &self.bytes[HEAD_BYTES..HEAD_BYTES + self.key_len]
     }
 
-    /// The encoded `mvccpb.KeyValue`, without a copy.
+    /// The encoded `mvccpb.KeyValue`.
     #[must_use]
-    pub fn value(&self) -> Bytes {
-        self.bytes.slice(HEAD_BYTES + self.key_len..)
+    pub fn value(&self) -> &[u8] {
+        &self.bytes[HEAD_BYTES + self.key_len..]
+    }
+
+    /// The same for keeping, without a copy.
+    #[must_use]
+    pub fn into_value(self) -> Bytes {
+        let mut bytes = Bytes::from(self.bytes);
+        bytes.advance(HEAD_BYTES + self.key_len);
+        bytes
     }
 }
 
@@ -60,12 +69,12 @@ impl Reader {
     pub fn get(&self, location: Location) -> Result<Record> {
         let len = location.len as usize;
         let bytes = match self.shared.find(location)? {
-            Place::Overlay(frame, from) => Bytes::copy_from_slice(&frame.bytes[from..from + len]),
+            Place::Overlay(frame, from) => frame.bytes[from..from + len].to_vec(),
             Place::File(segment, offset) => {
                 let mut bytes = vec![0; len];
                 let read = segment.file.read_at(&mut bytes, u64::from(offset))?;
                 check(&segment, offset, &bytes[..read], len)?;
-                Bytes::from(bytes)
+                bytes
             }
         };
         let key_len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -80,7 +89,7 @@ impl Reader {
     pub fn gather(&self, locations: &[Location], mut take: impl FnMut(usize, &[u8])) -> Result<()> {
         let mut plan = self.plan(locations)?;
         for (frame, from, place) in plan.in_memory.drain(..) {
-            let record = record::decode(&frame.bytes[from..]).expect("encoded by this process");
+            let record = record::decode_trusted(&frame.bytes[from..]).expect(ENCODED_HERE);
             take(place, record.value);
         }
         plan.in_files.sort_unstable_by_key(|item| (item.file, item.offset));

@@ -79,16 +79,25 @@ pub(crate) fn encode(out: &mut Vec<u8>, kind: Kind, key: &[u8], value: &[u8]) ->
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RecordRef<'_>, &'static str> {
+    let record = decode_trusted(bytes)?;
+    if crc32c::crc32c(&bytes[4..record.len]) != record.crc {
+        return Err("a record with another CRC");
+    }
+    Ok(record)
+}
+
+/// As [`decode`], for bytes that were encoded or checked by this process a moment ago.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn decode_trusted(bytes: &[u8]) -> Result<RecordRef<'_>, &'static str> {
     let head = bytes.first_chunk::<HEAD_BYTES>().ok_or("a cut record head")?;
     let crc = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     let value_len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
     let key_len = usize::from(u16::from_le_bytes([head[8], head[9]]));
     let value_len = usize::try_from(value_len).map_err(|_| "a value beyond memory")?;
     let len = HEAD_BYTES + key_len + value_len;
-    let body = bytes.get(4..len).ok_or("a cut record")?;
-    if crc32c::crc32c(body) != crc {
-        return Err("a record with another CRC");
-    }
+    let record = bytes.get(..len).ok_or("a cut record")?;
     let bucket = |number| Bucket::from_number(number).ok_or("a record of an unknown bucket");
     let kind = match head[10] {
         0 => Kind::Revision,
@@ -99,7 +108,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RecordRef<'_>, &'static str> {
     if head[11] != 0 {
         return Err("a record with an unknown flag");
     }
-    let (key, value) = bytes[HEAD_BYTES..len].split_at(key_len);
+    let (key, value) = record[HEAD_BYTES..].split_at(key_len);
     Ok(RecordRef { kind, key, value, crc, len })
 }
 

@@ -5,7 +5,7 @@
 //! - the frames of the overlay come behind everything in the files, in order, without a gap;
 //! - a frame leaves the overlay in the same moment in which readers find it in its file.
 
-use crate::frame::{Mark, usize_of};
+use crate::frame::{FrameKind, FrameRef, Mark, usize_of};
 use crate::segment::{HEAD_BYTES, Segment};
 use crate::{Error, Location, Result};
 use std::collections::{BTreeMap, VecDeque};
@@ -59,9 +59,16 @@ impl Moved {
 pub(crate) struct Pending {
     pub segment: u32,
     pub offset: u32,
+    pub kind: FrameKind,
     pub mark: Mark,
     pub records: u32,
     pub bytes: Vec<u8>,
+}
+
+impl Pending {
+    pub(crate) fn frame(&self) -> FrameRef<'_> {
+        FrameRef::encoded(&self.bytes, self.kind, self.mark, self.offset)
+    }
 }
 
 /// Where a record is to be read.
@@ -143,6 +150,10 @@ impl Shared {
         self.durable.store(u64::from(segment) << 32 | u64::from(bytes), Ordering::Release);
     }
 
+    pub(crate) fn overlay_bytes(&self) -> u64 {
+        self.overlay_bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_synced_index(&self, index: u64) {
         self.synced_index.store(index, Ordering::Release);
     }
@@ -173,8 +184,7 @@ impl Shared {
 
     pub(crate) fn usage(&self) -> Usage {
         let state = self.read();
-        let mut usage =
-            Usage { overlay_bytes: self.overlay_bytes.load(Ordering::Relaxed), ..Usage::default() };
+        let mut usage = Usage { overlay_bytes: self.overlay_bytes(), ..Usage::default() };
         for segment in state.files() {
             usage.files += 1;
             usage.file_bytes += segment.frames_end();

@@ -102,7 +102,7 @@ impl Store {
         if bytes.is_empty() || at < HEAD_BYTES {
             return None;
         }
-        Some(record::decode(bytes).expect(ENCODED_HERE).value)
+        Some(record::decode_trusted(bytes).expect(ENCODED_HERE).value)
     }
 
     /// Ends the frame: the store now holds what was applied up to the entry at `index`, and
@@ -117,7 +117,7 @@ impl Store {
         let records = self.frame.records();
         let durable = self.shared.durable_in(self.segment);
         let bytes = self.frame.finish(FrameKind::Commit, self.place(), durable, self.mark);
-        self.push(records, bytes);
+        self.push(FrameKind::Commit, records, bytes);
     }
 
     /// The raft index up to which the store holds what was applied, as committed.
@@ -152,17 +152,17 @@ impl Store {
         }
         let records = frame.records();
         let bytes = frame.finish(FrameKind::Checkpoint, self.place(), 0, self.mark);
-        self.push(records, bytes);
+        self.push(FrameKind::Checkpoint, records, bytes);
     }
 
     fn place(&self) -> (u32, u32) {
         (self.segment, self.offset)
     }
 
-    fn push(&mut self, records: u32, bytes: Vec<u8>) {
+    fn push(&mut self, kind: FrameKind, records: u32, bytes: Vec<u8>) {
         let (segment, offset) = (self.segment, self.offset);
         let len = u32::try_from(bytes.len()).expect("a commit is smaller than 4 GiB");
         self.offset = offset.checked_add(len).expect("segments stay below 4 GiB");
-        self.shared.push(Pending { segment, offset, mark: self.mark, records, bytes });
+        self.shared.push(Pending { segment, offset, kind, mark: self.mark, records, bytes });
     }
 }

@@ -5,7 +5,6 @@
 mod common;
 
 use common::{Random, World, matches_model, read_all, reopen};
-use std::time::Duration;
 use vfs::MemFs;
 
 const STEPS: u64 = 120;
@@ -61,8 +60,7 @@ fn ten_thousand_crashes_leave_a_whole_prefix() {
             for _ in 0..3 {
                 world.commit(&mut random);
             }
-            world.opened.flusher.step(Duration::ZERO, u64::MAX).unwrap();
-            world.opened.flusher.sync().unwrap();
+            world.flush();
             let mut again = reopen(&crashed.crash(at)).unwrap();
             let place = matches_model(&world.model, &read_all(&mut again).unwrap());
             assert_eq!(place, Some(world.model.states.len() - 1), "{what}");

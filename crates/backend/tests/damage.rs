@@ -20,8 +20,7 @@ fn build() -> (MemFs, Model, Vec<PathBuf>) {
         for _ in 0..140 {
             world.step(&mut random).unwrap();
         }
-        world.opened.flusher.step(world.now, u64::MAX).unwrap();
-        world.opened.flusher.sync().unwrap();
+        world.flush();
         let names = fs.read_dir(Path::new(DIR)).unwrap();
         let files: Vec<_> = names.iter().filter(|name| name.ends_with(".seg")).collect();
         let compacted = files.iter().filter(|name| !name.ends_with("-00000000.seg")).count();

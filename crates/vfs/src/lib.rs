@@ -130,6 +130,15 @@ pub trait File: Send + Sync + std::fmt::Debug {
     /// The system's; part of the bytes may then have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
 
+    /// Writes all of `parts`, one behind the other, at `offset`, as one write where the system
+    /// can.
+    ///
+    /// # Errors
+    /// As [`File::write_at`].
+    fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
+        self.write_at(&parts.concat(), offset)
+    }
+
     /// Writes all of `bytes` at the end of the file and returns where that was.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::{Error, File, Fs, OpenMode, Operation, Result};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -85,6 +85,9 @@ impl Fs for OsFs {
     }
 }
 
+/// Parts that one system call takes, Linux's `IOV_MAX`.
+const PARTS_MAX: usize = 1024;
+
 /// The directory that holds `path`; "." for a bare name.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -144,6 +147,25 @@ impl File for OsFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|e| self.failed(Operation::Write, e))
+    }
+
+    fn write_parts_at(&self, parts: &[&[u8]], mut offset: u64) -> Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            let group = &rest[..rest.len().min(PARTS_MAX)];
+            match rustix::io::pwritev(&self.file, group, offset) {
+                Ok(0) => return Err(self.failed(Operation::Write, io::ErrorKind::WriteZero)),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(self.failed(Operation::Write, e)),
+            }
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
@@ -227,6 +249,22 @@ mod tests {
         assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 10_000);
         assert!(bytes.iter().all(|byte| *byte == 0));
         assert_eq!(file.append(b"x").unwrap(), 10_000);
+    }
+
+    #[test]
+    fn parts_are_written_behind_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = OsFs.open(&path, OpenMode::CreateNew).unwrap();
+        let numbers: Vec<Vec<u8>> = (0..3000_u32).map(|n| n.to_le_bytes().to_vec()).collect();
+        let mut parts: Vec<&[u8]> = numbers.iter().map(Vec::as_slice).collect();
+        parts.insert(7, b"");
+        parts.push(b"");
+        file.write_parts_at(&parts, 5).unwrap();
+        file.write_parts_at(&[], 0).unwrap();
+        let content = OsFs.read(&path).unwrap();
+        assert_eq!(content[..5], [0; 5]);
+        assert_eq!(content[5..], parts.concat());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use quorate_backend::{
     Bucket, Buckets, Error, Live, Location, Opened, Options, Revision, RevisionKey, Step, open,
 };
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub struct State {
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     pub puts: Vec<Put>,
-    pub dead: BTreeSet<Revision>,
+    /// What compactions found dead, and after which raft index.
+    pub dead: BTreeMap<Revision, u64>,
     /// The raft index of the last compaction.
     pub dead_since: u64,
     pub states: Vec<State>,
@@ -48,7 +49,7 @@ impl Live for &Model {
     fn is_live(&self, key: &[u8], revision: Revision) -> bool {
         let put = self.puts.iter().find(|put| put.revision == revision).unwrap();
         assert_eq!(put.key, key, "asked for the key of the revision");
-        !self.dead.contains(&revision)
+        !self.dead.contains_key(&revision)
     }
 }
 
@@ -138,14 +139,23 @@ impl World {
 
     /// All but the last revision of each key are dead, and deleted keys wholly.
     pub fn compact(&mut self) {
+        let index = self.opened.store.consistent_index();
         let puts = &self.model.puts;
         for (place, put) in puts.iter().enumerate() {
             let superseded = puts[place + 1..].iter().any(|later| later.key == put.key);
-            if (superseded || put.tombstone) && self.model.dead.insert(put.revision) {
+            let known = self.model.dead.contains_key(&put.revision);
+            if (superseded || put.tombstone) && !known {
+                self.model.dead.insert(put.revision, index);
                 self.opened.reader.mark_dead(self.locations[place]);
             }
         }
-        self.model.dead_since = self.opened.store.consistent_index();
+        self.model.dead_since = index;
+    }
+
+    /// Everything goes to the files and is synced.
+    pub fn flush(&mut self) {
+        self.opened.flusher.step(self.now, u64::MAX).unwrap();
+        self.opened.flusher.sync().unwrap();
     }
 
     /// What happens next, drawn at random.
@@ -175,11 +185,11 @@ impl World {
                 Ok(record) => assert_eq!(record.value(), put.value),
                 Err(error) => {
                     assert!(error.is_gone(), "{error}");
-                    assert!(self.model.dead.contains(&put.revision), "a live one is gone");
+                    assert!(self.model.dead.contains_key(&put.revision), "a live one is gone");
                 }
             }
         }
-        let live = |place: &usize| !self.model.dead.contains(&self.model.puts[*place].revision);
+        let live = |place: &usize| !self.model.dead.contains_key(&self.model.puts[*place].revision);
         let live: Vec<usize> = (0..self.model.puts.len()).filter(live).collect();
         let wanted: Vec<_> = live.iter().rev().map(|place| self.locations[*place]).collect();
         let mut found = vec![Vec::new(); wanted.len()];
@@ -214,7 +224,7 @@ pub fn read_all(opened: &mut Opened) -> quorate_backend::Result<(State, Vec<Put>
         let value = record.value().to_vec();
         let (revision, tombstone, key) = (entry.revision, entry.tombstone, entry.key.to_vec());
         if !tombstone {
-            let expected = key_value(&key, revision.main, 1, &vec![0; 0]);
+            let expected = key_value(&key, revision.main, 1, b"");
             assert_eq!(value[..expected.len() - 2], expected[..expected.len() - 2]);
             assert_eq!(entry.create_revision, revision.main % 128);
             assert_eq!(entry.version, 1);
@@ -238,7 +248,9 @@ pub fn matches_model(model: &Model, found: &(State, Vec<Put>)) -> Option<usize> 
     let place = model.states.iter().position(|known| known.index == state.index)?;
     let known = &model.states[place];
     let history = &model.puts[..known.puts];
-    let live = history.iter().filter(|put| !model.dead.contains(&put.revision));
+    // What died later is needed still: the log brings back the time in which it was alive.
+    let is_dead = |put: &&Put| model.dead.get(&put.revision).is_some_and(|at| *at <= known.index);
+    let live = history.iter().filter(|put| !is_dead(put));
     let has_live = live.clone().all(|put| puts.contains(put));
     let has_no_other = puts.iter().all(|put| history.contains(put));
     (known.buckets == state.buckets && has_live && has_no_other).then_some(place)
