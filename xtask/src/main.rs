@@ -10,6 +10,7 @@ mod check;
 mod codegen;
 mod evidence;
 mod fix;
+mod fuzz;
 mod peers;
 mod shell;
 mod test;
@@ -58,8 +59,19 @@ enum Verb {
     },
     /// Run the benches, or one
     Bench {
-        /// commits, append or puts
+        /// commits, append, store, compact or puts
         name: Option<String>,
+    },
+    /// Let a fuzzer look for inputs that break a reader
+    Fuzz {
+        /// The target; tests/fuzz/src/lib.rs lists them
+        target: String,
+        /// How long to look
+        #[arg(default_value_t = 60)]
+        seconds: u64,
+        /// Put what was found so far and reaches something new into the committed corpus
+        #[arg(long)]
+        distill: bool,
     },
 }
 
@@ -85,6 +97,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Evidence { line: None, .. } => evidence::list(),
         Verb::Evidence { line: Some(line), dirty } => evidence::run(&line, dirty),
+        Verb::Fuzz { target, distill: true, .. } => fuzz::distill(&target),
+        Verb::Fuzz { target, seconds, distill: false } => fuzz::run(&target, seconds),
         Verb::Bench { name } => bench::run(name.as_deref()),
     }
 }

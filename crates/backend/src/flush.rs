@@ -231,9 +231,11 @@ pub(crate) fn add_frame(
     segment: &Segment,
     frame: &FrameRef<'_>,
 ) -> Result<()> {
-    debug_assert!(frame.kind != FrameKind::Checkpoint || frame.revisions(0).next().is_none());
     for (location, record) in frame.revisions(segment.name.first) {
         let corrupt = |found| segment.corrupt(u64::from(location.offset), "a revision", found);
+        if frame.kind == FrameKind::Checkpoint {
+            return Err(corrupt("one in a checkpoint"));
+        }
         builder.push(location, &record).map_err(corrupt)?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use super::{File, Violation};
 const INHERITED: [&str; 5] = ["version", "edition", "rust-version", "license", "publish"];
 
 /// May say something else about lints, for a library that has unsafe in its interface.
-const OWN_LINTS: &str = "tests/beside-lmdb/Cargo.toml";
+const OWN_LINTS: [&str; 2] = ["tests/beside-lmdb/Cargo.toml", "tests/fuzz/Cargo.toml"];
 
 pub(super) fn check(file: &File) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -16,8 +16,9 @@ pub(super) fn check(file: &File) -> Vec<Violation> {
             found.push(file.at(0, format!("write `{wanted}` under [package]")));
         }
     }
-    let inherits_lints = !file.path.ends_with(OWN_LINTS);
-    if inherits_lints && !lines.windows(2).any(|pair| pair == ["[lints]", "workspace = true"]) {
+    if !OWN_LINTS.contains(&&*file.path)
+        && !lines.windows(2).any(|pair| pair == ["[lints]", "workspace = true"])
+    {
         found.push(file.at(0, "inherit the lints: `[lints]`, then `workspace = true`"));
     }
     let mut in_dependencies = false;
