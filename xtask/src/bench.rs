@@ -4,13 +4,17 @@ use crate::shell;
 use anyhow::{Result, ensure};
 
 /// Name of the bench and the package it belongs to.
-const BENCHES: [(&str, &str); 3] =
-    [("commits", "quorate-raft"), ("append", "quorate-wal"), ("puts", "quorate-raftexample")];
+const BENCHES: [(&str, &str); 4] = [
+    ("commits", "quorate-raft"),
+    ("append", "quorate-wal"),
+    ("image", "quorate-bolt"),
+    ("puts", "quorate-raftexample"),
+];
 
 /// Runs the bench `name`, or all.
 pub fn run(name: Option<&str>) -> Result<()> {
     let known = name.is_none_or(|name| BENCHES.iter().any(|(bench, _)| *bench == name));
-    ensure!(known, "no such bench; there are: commits, append, puts");
+    ensure!(known, "no such bench; there are: commits, append, image, puts");
     println!("{}", shell::heading()?);
     for (bench, package) in BENCHES {
         if name.is_none_or(|name| name == bench) {

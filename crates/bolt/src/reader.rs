@@ -75,13 +75,10 @@ impl<R: ReadAt> Reader<R> {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Read`] or [`Error::PageTooLarge`].
     pub fn bucket(&self, name: &[u8]) -> Result<Option<Bucket<'_, R>>> {
-        for bucket in self.buckets()? {
-            let bucket = bucket?;
-            if bucket.name == name {
-                return Ok(Some(bucket));
-            }
-        }
-        Ok(None)
+        let mut buckets = self.buckets()?;
+        buckets.cursor.seek(name)?;
+        let found = buckets.next().transpose()?;
+        Ok(found.filter(|bucket| bucket.name == name))
     }
 
     /// Walks the whole file once. Beside what every walk checks, no two buckets may share a page.
@@ -115,9 +112,10 @@ impl<R: ReadAt> Reader<R> {
         // The mark fits the file, so this fits 64 bits.
         let page_bytes = u64::from(self.meta.page_bytes);
         let place = Place { page: id, offset: id * page_bytes };
-        let mut start = [0; HEADER_BYTES];
-        self.read(&mut start, place.offset)?;
-        let slots = u64::from(Header::decode(&start).overflow) + 1;
+        let mut page = vec![0; self.meta.page_bytes as usize];
+        self.read(&mut page, place.offset)?;
+        let header = page.first_chunk::<HEADER_BYTES>().expect("a slot is larger than a header");
+        let slots = u64::from(Header::decode(header).overflow) + 1;
         if slots > mark - id {
             let expected = format!("at most {} page slots", mark - id);
             return Err(place.corrupt(&expected, format!("{slots}")));
@@ -130,9 +128,12 @@ impl<R: ReadAt> Reader<R> {
         if !visited.insert(id, slots, mark) {
             return Err(from.corrupt("a page not met before", format!("page {id}")));
         }
-        let mut whole = vec![0; usize::try_from(bytes).expect("a page fits in memory")];
-        self.read(&mut whole, place.offset)?;
-        Page::parse(id, place.offset, whole)
+        if slots > 1 {
+            let first = page.len();
+            page.resize(usize::try_from(bytes).expect("a page fits in memory"), 0);
+            self.read(&mut page[first..], place.offset + page_bytes)?;
+        }
+        Page::parse(id, place.offset, page)
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
@@ -246,6 +247,16 @@ impl<'r, R: ReadAt> Bucket<'r, R> {
         self.into_cursor(Visited::default())
     }
 
+    /// Walks it from the first key that is not below `from`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Read`] or [`Error::PageTooLarge`].
+    pub fn cursor_from(self, from: &[u8]) -> Result<Cursor<'r, R>> {
+        let mut cursor = self.cursor()?;
+        cursor.seek(from)?;
+        Ok(cursor)
+    }
+
     fn into_cursor(self, visited: Visited) -> Result<Cursor<'r, R>> {
         let mut cursor = match self.root {
             Root::Page(id, from) => {
@@ -314,6 +325,32 @@ impl<'r, R: ReadAt> Cursor<'r, R> {
         }
         let page = &self.stack[at].page;
         Ok(Some((page.key(i), page.value(i).1)))
+    }
+
+    /// Moves a cursor that was not used yet to the first key that is not below `from`.
+    fn seek(&mut self, from: &[u8]) -> Result<()> {
+        loop {
+            let top = self.stack.last_mut().expect("a new cursor holds its root");
+            let keys = |below: &dyn Fn(&[u8]) -> bool| {
+                let (mut low, mut high) = (0, top.page.count());
+                while low < high {
+                    let middle = low.midpoint(high);
+                    if below(top.page.key(middle)) { low = middle + 1 } else { high = middle }
+                }
+                low
+            };
+            match top.page.kind() {
+                Kind::Leaf => {
+                    top.next = keys(&|key| key < from);
+                    return Ok(());
+                }
+                Kind::Branch => {
+                    let child = keys(&|key| key <= from).saturating_sub(1);
+                    top.next = child + 1;
+                    self.descend(child)?;
+                }
+            }
+        }
     }
 
     /// Moves to the next item: its page's place in the stack, and its element.

@@ -53,6 +53,12 @@ fn write(source: &mut impl Source, page_bytes: u32) -> (Layout, Vec<u8>) {
 fn check(model: &mut Model, page_bytes: u32) -> u64 {
     let (layout, file) = write(model, page_bytes);
     assert_eq!(read(&file), *model);
+    let reader = Reader::open(&file).unwrap();
+    for name in model.0.keys() {
+        assert_eq!(reader.bucket(name).unwrap().unwrap().name(), name);
+        let absent = [name.as_slice(), &[0]].concat();
+        assert_eq!(reader.bucket(&absent).unwrap().is_some(), model.0.contains_key(&absent));
+    }
     let mut reader = Reader::open(&file).unwrap();
     assert_eq!(measure(&mut reader, PageBytes::new(page_bytes).unwrap()).unwrap(), layout);
     let (_, again) = write(&mut reader, page_bytes);

@@ -57,6 +57,32 @@ fn a_sound_file_is_walked_whole() {
 }
 
 #[test]
+fn a_cursor_begins_where_it_is_told() {
+    let file = file();
+    let reader = Reader::open(file).unwrap();
+    let first = |from: &[u8]| {
+        let mut cursor = reader.bucket(b"b").unwrap().unwrap().cursor_from(from).unwrap();
+        let mut left = 0;
+        let mut first = None;
+        while let Some((key, _)) = cursor.next_item().unwrap() {
+            first.get_or_insert_with(|| u32::from_be_bytes(key.try_into().unwrap()));
+            left += 1;
+        }
+        (first, left)
+    };
+    for n in 0..1000_u32 {
+        assert_eq!(first(&n.to_be_bytes()), (Some(n), 1000 - n));
+        // Between n and n + 1: in the gap of two leaves as well.
+        let between = [&n.to_be_bytes()[..], &[0]].concat();
+        assert_eq!(first(&between), ((n < 999).then_some(n + 1), 999 - n));
+    }
+    assert_eq!(first(b""), (Some(0), 1000));
+    for absent in [&b""[..], b"a", b"b\0", b"c"] {
+        assert!(reader.bucket(absent).unwrap().is_none());
+    }
+}
+
+#[test]
 fn a_circle_of_pages_has_an_end() {
     let mut file = file();
     let branches = pages(&file, 0x01);
