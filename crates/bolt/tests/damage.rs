@@ -120,3 +120,20 @@ fn no_number_makes_the_reader_panic_or_run_on() {
         }
     }
 }
+
+/// Every page in the place of every other one, under that one's id.
+#[test]
+fn no_page_in_a_wrong_place_makes_the_reader_panic_or_run_on() {
+    let mut file = Vec::new();
+    write_image(&mut Small, PageBytes::new(1024).unwrap(), &mut file).unwrap();
+    let pages = file.len() / 1024;
+    for (from, to) in (0..pages).flat_map(|from| (2..pages).map(move |to| (from, to))) {
+        let mut damaged = file.clone();
+        damaged.copy_within(from * 1024..(from + 1) * 1024, to * 1024);
+        // The second slot of the large value's page is all value, which nothing protects.
+        let unseen = from == to || to == 3;
+        assert_eq!(walk(&damaged).is_ok(), unseen, "page {from} as {to}, under its own id");
+        damaged[to * 1024..to * 1024 + 8].copy_from_slice(&(to as u64).to_le_bytes());
+        let _ = walk(&damaged).is_ok();
+    }
+}

@@ -4,6 +4,7 @@
 //! and killed on it again and again; ports are found by binding port 0 first.
 
 pub mod hash;
+pub mod release;
 pub mod store;
 
 use serde_json::{Value, json};

@@ -1,11 +1,12 @@
-//! Databases between us and the real etcd: it accepts an image of a million keys that took little
-//! memory, it runs on a directory that is wholly ours, and we read the one it leaves behind; the
-//! hash with which members compare their stores is the same on both sides, always.
+//! Databases between us and the real etcd: it runs on a directory that is wholly ours, and we read
+//! the one it leaves behind; the hash with which members compare their stores is the same on both
+//! sides, always.
 #![allow(clippy::unwrap_used, reason = "a test may end with a panic")]
 
 use bolt::{PageBytes, Reader, write_image};
 use interop::Member;
 use interop::hash::{self, KvHash, hash_kv};
+use interop::release::{Release, releases};
 use interop::store::{BUCKETS, Database, History, Lease, Permission, Role};
 use prost::Message;
 use quorate_interop as interop;
@@ -13,136 +14,11 @@ use raftpb::wal::Metadata;
 use raftpb::{ConfState, HardState, SnapshotMetadata};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use vfs::{Fs, OsFs};
 use wal::snap::Snapshotter;
 use wal::{Options, Wal};
-
-/// A release of the real etcd.
-struct Release {
-    home: PathBuf,
-    version: String,
-}
-
-/// Those that are here; 3.5.1 always is, or the test fails.
-fn releases() -> Vec<Release> {
-    let first = interop::etcd_home();
-    let second = first.with_file_name("etcd-3.7.1");
-    let here = [first, second].into_iter().filter(|home| home.join("etcd").exists());
-    here.map(|home| {
-        let name = home.file_name().unwrap().to_str().unwrap();
-        Release { version: name.strip_prefix("etcd-").unwrap().to_owned(), home }
-    })
-    .collect()
-}
-
-impl Release {
-    /// Before 3.6 the database does not say which version wrote it.
-    fn stamps(&self) -> bool {
-        self.version != "3.5.1"
-    }
-
-    /// The version that its clusters agree on.
-    fn cluster_version(&self) -> String {
-        format!("{}.0", self.version.rsplit_once('.').unwrap().0)
-    }
-
-    fn start(&self, data: &Path, flags: &[&str]) -> Member {
-        Member::start_program(&self.home.join("etcd"), data, flags)
-    }
-
-    fn ctl(&self, member: &Member, words: &[&str]) -> Value {
-        let endpoint = format!("--endpoints={}", member.client_url());
-        let mut ctl = Command::new(self.home.join("etcdctl"));
-        run(ctl.args([&endpoint, "-w=json"]).args(words))
-    }
-
-    fn utl(&self, words: &[&str]) -> Value {
-        run(Command::new(self.home.join("etcdutl")).arg("-w=json").args(words))
-    }
-
-    /// The hash as the member tells it.
-    fn hash(&self, member: &Member, revision: i64) -> KvHash {
-        let rev = format!("--rev={revision}");
-        let told = self.ctl(member, &["endpoint", "hashkv", &rev]);
-        let told = &told[0]["HashKV"];
-        let current = told["header"]["revision"].as_i64().unwrap();
-        KvHash {
-            hash: u32::try_from(told["hash"].as_u64().unwrap()).unwrap(),
-            compact_revision: told["compact_revision"].as_i64().unwrap(),
-            revision: if revision == 0 { current } else { revision },
-        }
-    }
-}
-
-/// Runs a program to its end; what it prints, read as JSON if it is some.
-fn run(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{command:?}: {told}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_str(&told).unwrap_or(Value::Null)
-}
-
-const IMAGE_KEYS: u64 = 1_000_000;
-const MEMORY_KIB: u64 = 64 << 10;
-
-#[test]
-fn an_image_of_a_million_keys_takes_little_memory_and_is_accepted() {
-    let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("image.db");
-    let mut image = Command::new(env!("CARGO_BIN_EXE_image"));
-    let output = image.arg(&path).arg(IMAGE_KEYS.to_string()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let told = String::from_utf8(output.stdout).unwrap();
-    let (bytes, peak_kib) = told.trim().split_once(' ').unwrap();
-    let (bytes, peak_kib): (u64, u64) = (bytes.parse().unwrap(), peak_kib.parse().unwrap());
-    assert_eq!(bytes, std::fs::metadata(&path).unwrap().len());
-    assert!(peak_kib < MEMORY_KIB, "{peak_kib} KiB");
-
-    let reader = Reader::open(File::open(&path).unwrap()).unwrap();
-    let checked = reader.check().unwrap();
-    assert_eq!((checked.buckets, checked.pages + 2), (10, bytes / 4096));
-    let ours = hash::status(&reader).unwrap();
-    assert_eq!(ours.items, IMAGE_KEYS + 3);
-
-    append_sha256(&path);
-    for release in releases() {
-        let told = release.utl(&["snapshot", "status", path.to_str().unwrap()]);
-        assert_eq!(told["hash"].as_u64(), Some(ours.hash.into()), "{told}");
-        assert_eq!(told["revision"].as_i64(), Some(ours.revision), "{told}");
-        assert_eq!(told["totalSize"].as_u64(), Some(bytes), "{told}");
-        // Compat: before 3.6 it is all items, since then the keys that are there.
-        let keys = if release.stamps() { IMAGE_KEYS } else { ours.items };
-        assert_eq!(told["totalKey"].as_u64(), Some(keys), "{told}");
-
-        // Restoring checks the digest, which covers all that we wrote.
-        let data = temp.path().join(format!("restored-{}", release.version));
-        let data_dir = format!("--data-dir={}", data.display());
-        release.utl(&["snapshot", "restore", path.to_str().unwrap(), &data_dir]);
-        let restored = Database::read(&data.join("member/snap/db")).unwrap();
-        assert_eq!(restored.bucket("key").len() as u64, IMAGE_KEYS);
-        testkit::figures::note(
-            &format!("interop-image-{}", release.version),
-            format!("{IMAGE_KEYS} keys, {bytes} bytes, peak memory {peak_kib} KiB: accepted"),
-        );
-    }
-}
-
-/// A saved snapshot is a database with its digest behind it.
-fn append_sha256(path: &Path) {
-    let output = Command::new("sha256sum").arg(path).output().unwrap();
-    let digits = &String::from_utf8(output.stdout).unwrap()[..64];
-    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    let digest: Vec<u8> = (0..64).step_by(2).map(byte).collect();
-    let file = File::options().append(true).open(path).unwrap();
-    std::io::Write::write_all(&mut &file, &digest).unwrap();
-}
 
 /// Where our directory begins: a member's id is any number, and so are index and term.
 const MEMBER: u64 = 0x0294_3212_f5e2_cf73;

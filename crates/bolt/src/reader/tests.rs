@@ -206,3 +206,31 @@ fn a_tree_without_end_is_too_deep() {
     let message = told(file);
     assert!(message.contains("expected at most 40 branches above a leaf, found more"), "{message}");
 }
+
+/// A file that cannot be read from some offset on.
+struct Breaks(Vec<u8>, u64);
+
+impl ReadAt for Breaks {
+    fn byte_len(&self) -> std::io::Result<u64> {
+        self.0.byte_len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        if offset + buffer.len() as u64 > self.1 {
+            return Err(std::io::Error::other("bad sector"));
+        }
+        self.0.read_exact_at(buffer, offset)
+    }
+}
+
+#[test]
+fn a_failing_disk_is_told_and_not_taken_for_damage() {
+    let file = file();
+    for good in (0..file.len() as u64).step_by(512) {
+        let told = Reader::open(Breaks(file.clone(), good)).and_then(|reader| reader.check());
+        let told = told.unwrap_err();
+        assert!(matches!(told, Error::Read { .. }), "{good}: {told}");
+    }
+    let told = Reader::open(Breaks(file, 5000)).unwrap().check().unwrap_err().to_string();
+    assert!(told.ends_with(": bad sector"), "{told}");
+}
