@@ -19,8 +19,8 @@
 
 use crate::Result;
 use crate::page::{
-    BranchElement, BucketHeader, COUNT_MAX, ELEMENT_BYTES, FIRST_ID, HEADER_BYTES, Kind,
-    LeafElement, Value, element_at, header,
+    BranchElement, BucketHeader, COUNT_MAX, ELEMENT_BYTES, FIRST_ID, Kind, LeafElement, Value,
+    element_at, header,
 };
 
 /// Where cut pages go.
@@ -170,7 +170,7 @@ impl Tree {
     }
 }
 
-/// One level of branches. Until it has cut one, its first branch may turn out to be needless.
+/// One level of branches. Should it end with a single child, it was needless.
 #[derive(Debug)]
 struct Level {
     /// Cut as soon as it cannot be asked for a child any more.
@@ -347,5 +347,3 @@ impl Node {
 fn narrow(size: usize) -> u32 {
     u32::try_from(size).expect("a node is a page, or an item below 2^31 bytes")
 }
-
-const _: () = assert!(HEADER_BYTES + ELEMENT_BYTES < 1024);

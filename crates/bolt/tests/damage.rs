@@ -2,6 +2,8 @@
 //! no more than the file can hold, and does not panic; what it does give is in order.
 #![allow(clippy::unwrap_used, reason = "a test may end with a panic")]
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use quorate_bolt::{Emit, Error, PageBytes, Reader, Result, Source, write_image};
 
 /// Two levels of branches, overflow, an inline and an empty bucket, in about 14 KiB.
@@ -118,6 +120,24 @@ fn no_number_makes_the_reader_panic_or_run_on() {
             damaged[at..at + 8].copy_from_slice(&number.to_le_bytes());
             let _ = walk(&damaged).is_ok();
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    /// Many bytes at once, in the pages' first bytes, where structure is, as often as anywhere.
+    #[test]
+    fn no_bytes_together_make_the_reader_panic_or_run_on(
+        changes in vec((1024_usize..13 * 1024, any::<bool>(), any::<u8>()), 1..30)
+    ) {
+        let mut file = Vec::new();
+        write_image(&mut Small, PageBytes::new(1024).unwrap(), &mut file).unwrap();
+        for (at, in_structure, byte) in changes {
+            let at = if in_structure { at / 1024 * 1024 + at % 80 } else { at };
+            file[at] = byte;
+        }
+        let _ = walk(&file).is_ok();
     }
 }
 

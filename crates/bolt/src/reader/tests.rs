@@ -1,7 +1,7 @@
 //! Damage that the checksums of a meta page do not cover, one kind after the other.
 
 use super::*;
-use crate::page::{element_at, put};
+use crate::page::{self, element_at, put};
 use crate::writer::{Emit, PageBytes, Source, write_image};
 
 /// One bucket `b` with `items` items of 100 bytes.
