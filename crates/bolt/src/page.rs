@@ -199,42 +199,36 @@ pub(crate) fn header(id: u64, kind: Kind, count: usize, overflow: u32) -> Header
 /// A branch or leaf that was read and found sound.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
-    /// 0 for an inline page.
-    id: u64,
-    /// Where it begins in the file.
-    offset: u64,
+    /// The page it is or, if it is inline, stands in, and where it begins.
+    place: Place,
     kind: Kind,
     count: usize,
     bytes: Vec<u8>,
 }
 
 impl Page {
-    /// The page `id` at `offset`, whose bytes, overflow included, are `bytes`.
-    pub(crate) fn parse(id: u64, offset: u64, bytes: Vec<u8>) -> Result<Self> {
-        let at = Place { page: id, offset };
+    /// The page `id` at `place`, whose bytes, overflow included, are `bytes`. The id of an inline
+    /// page is 0.
+    pub(crate) fn parse(place: Place, id: u64, bytes: Vec<u8>) -> Result<Self> {
         let Some(header) = bytes.first_chunk() else {
-            return Err(at.corrupt("a page header", format!("{} bytes", bytes.len())));
+            return Err(place.corrupt("a page header", format!("{} bytes", bytes.len())));
         };
         let header = Header::decode(header);
         if header.id != id {
-            return Err(at.corrupt(&format!("id {id}"), format!("id {}", header.id)));
+            return Err(place.corrupt(&format!("id {id}"), format!("id {}", header.id)));
         }
         let kind = match header.flags {
             0x01 => Kind::Branch,
             0x02 => Kind::Leaf,
-            flags => return Err(at.corrupt("a branch or a leaf", format!("flags {flags:#06x}"))),
+            flags => return Err(place.corrupt("a branch or a leaf", format!("flags {flags:#06x}"))),
         };
         let count = usize::from(header.count);
         if count == 0 && kind == Kind::Branch {
-            return Err(at.corrupt("a branch with children", "none".to_owned()));
+            return Err(place.corrupt("a branch with children", "none".to_owned()));
         }
-        let page = Self { id, offset, kind, count, bytes };
+        let page = Self { place, kind, count, bytes };
         page.check_elements()?;
         Ok(page)
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.id
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -247,11 +241,11 @@ impl Page {
 
     /// Where its element `i` begins, in bytes of the file.
     pub(crate) fn element_offset(&self, i: usize) -> u64 {
-        self.offset + element_at(i) as u64
+        self.place.offset + element_at(i) as u64
     }
 
     pub(crate) fn place(&self, i: usize) -> Place {
-        Place { page: self.id, offset: self.element_offset(i) }
+        Place { offset: self.element_offset(i), ..self.place }
     }
 
     pub(crate) fn key(&self, i: usize) -> &[u8] {
@@ -296,9 +290,8 @@ impl Page {
     fn check_elements(&self) -> Result<()> {
         let mut end = element_at(self.count);
         if end > self.bytes.len() {
-            let at = Place { page: self.id, offset: self.offset };
             let found = format!("{} elements in {} bytes", self.count, self.bytes.len());
-            return Err(at.corrupt("elements within the page", found));
+            return Err(self.place.corrupt("elements within the page", found));
         }
         for i in 0..self.count {
             let at = self.place(i);
@@ -388,6 +381,8 @@ mod tests {
         assert_eq!(BucketHeader::decode(&bucket.encode()), bucket);
     }
 
+    const AT: Place = Place { page: 5, offset: 5 * 4096 };
+
     /// A leaf at page 5 with the elements and data given.
     fn leaf(elements: &[(u32, u32, u32, u32)], data: &[u8]) -> Vec<u8> {
         let mut bytes = header(5, Kind::Leaf, elements.len(), 0).encode().to_vec();
@@ -400,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_sound_leaf_gives_its_items() {
-        let page = Page::parse(5, 5 * 4096, leaf(&[(0, 32, 1, 2), (1, 19, 2, 0)], b"a12bc"));
+        let page = Page::parse(AT, 5, leaf(&[(0, 32, 1, 2), (1, 19, 2, 0)], b"a12bc"));
         let page = page.unwrap();
         assert_eq!((page.key(0), page.value(0)), (&b"a"[..], (Value::Plain, &b"12"[..])));
         assert_eq!((page.key(1), page.value(1)), (&b"bc"[..], (Value::Bucket, &b""[..])));
@@ -410,7 +405,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told() {
         let check = |bytes: Vec<u8>, wanted: &str| {
-            let told = Page::parse(5, 5 * 4096, bytes).unwrap_err().to_string();
+            let told = Page::parse(AT, 5, bytes).unwrap_err().to_string();
             assert!(told.contains(wanted), "{told}");
         };
         check(vec![0; 15], "expected a page header, found 15 bytes");

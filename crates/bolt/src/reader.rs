@@ -132,7 +132,7 @@ impl<R: ReadAt> Reader<R> {
             page.resize(usize::try_from(bytes).expect("a page fits in memory"), 0);
             self.read(&mut page[first..], place.offset + page_bytes)?;
         }
-        Page::parse(id, place.offset, page)
+        Page::parse(place, id, page)
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
@@ -205,10 +205,9 @@ fn bucket_at<'r, R>(reader: &'r Reader<R>, page: &Page, i: usize) -> Result<Buck
         (Value::Bucket, Some(header)) => BucketHeader::decode(header),
     };
     let root = if header.root == 0 {
-        let offset = page.value_offset(i) + BUCKET_BYTES as u64;
-        let inline = Page::parse(0, offset, value[BUCKET_BYTES..].to_vec())?;
+        let place = Place { offset: page.value_offset(i) + BUCKET_BYTES as u64, ..place };
+        let inline = Page::parse(place, 0, value[BUCKET_BYTES..].to_vec())?;
         if inline.kind() != Kind::Leaf {
-            let place = Place { page: page.id(), offset };
             return Err(place.corrupt("an inline leaf", "a branch".to_owned()));
         }
         Root::Inline(inline)

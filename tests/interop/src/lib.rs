@@ -41,18 +41,18 @@ impl Member {
     /// If it ends before that; its log is in the message.
     #[must_use]
     pub fn start(data_dir: &Path, flags: &[&str]) -> Self {
-        Self::start_program(&etcd_home().join("etcd"), data_dir, flags)
+        Self::start_of(&etcd_home(), data_dir, flags)
     }
 
-    /// As [`Member::start`], with an `etcd` of the caller's choice.
+    /// As [`Member::start`], with the programs of another release.
     ///
     /// # Panics
     /// If it ends before it serves; its log is in the message.
     #[must_use]
-    pub fn start_program(program: &Path, data_dir: &Path, flags: &[&str]) -> Self {
+    pub fn start_of(home: &Path, data_dir: &Path, flags: &[&str]) -> Self {
         let client_url = free_url();
         let peer_url = free_url();
-        let mut etcd = Command::new(program);
+        let mut etcd = Command::new(home.join("etcd"));
         etcd.arg("--name=m").arg("--data-dir").arg(data_dir);
         etcd.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         etcd.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);

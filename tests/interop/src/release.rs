@@ -56,7 +56,7 @@ impl Release {
     /// Starts a member, as [`Member::start`].
     #[must_use]
     pub fn start(&self, data: &Path, flags: &[&str]) -> Member {
-        Member::start_program(&self.home.join("etcd"), data, flags)
+        Member::start_of(&self.home, data, flags)
     }
 
     /// Runs etcdctl against a member.

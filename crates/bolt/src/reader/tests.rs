@@ -178,7 +178,10 @@ fn buckets_are_buckets_and_items_are_not() {
     assert!(told(short).contains("expected a bucket's 16 bytes, found 15"));
     let mut inline = sound.clone();
     put(&mut inline, root * PAGE + element_at(0) + 16 + 1, &0_u64.to_le_bytes());
-    assert!(told(inline).contains("expected a page header, found 0 bytes"));
+    let message = told(inline);
+    let wanted = format!("page {root} at offset {}", root * PAGE + 16 + 16 + 1 + 16);
+    assert!(message.contains(&wanted), "{message}");
+    assert!(message.contains("expected a page header, found 0 bytes"), "{message}");
     let mut nested = sound;
     put(&mut nested, 2 * PAGE + element_at(0), &1_u32.to_le_bytes());
     let reader = Reader::open(nested).unwrap();

@@ -1,7 +1,7 @@
 //! What the writer refuses, and where it puts what.
 
 use super::*;
-use crate::page::{Header, Kind, header};
+use crate::page::{Header, Kind, Page, Place, header};
 use std::collections::BTreeMap;
 
 type Items = Vec<(Vec<u8>, Vec<u8>)>;
@@ -112,7 +112,8 @@ fn check_branches(file: &[u8]) {
         let header = header_of(file, page);
         let slots = header.overflow as usize + 1;
         let bytes = file[page * 4096..(page + slots) * 4096].to_vec();
-        let parsed = crate::page::Page::parse(page as u64, page as u64 * 4096, bytes).unwrap();
+        let place = Place { page: page as u64, offset: page as u64 * 4096 };
+        let parsed = Page::parse(place, page as u64, bytes).unwrap();
         if parsed.kind() == Kind::Branch {
             assert!(parsed.count() >= 2);
             for i in 0..parsed.count() {
