@@ -4,11 +4,12 @@ use crate::shell;
 use anyhow::{Result, ensure};
 
 /// Name of the bench and the package it belongs to.
-const BENCHES: [(&str, &str); 5] = [
+const BENCHES: [(&str, &str); 6] = [
     ("commits", "quorate-raft"),
     ("append", "quorate-wal"),
     ("store", "quorate-beside-lmdb"),
     ("compact", "quorate-backend"),
+    ("image", "quorate-bolt"),
     ("puts", "quorate-raftexample"),
 ];
 

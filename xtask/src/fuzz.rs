@@ -42,7 +42,7 @@ pub fn distill(target: &str) -> Result<()> {
     fs::create_dir_all(&committed)?;
     let mut program = Command::new(build()?);
     program.env("QUORATE_FUZZ_TARGET", target);
-    program.args(["-set_cover_merge=1", "-max_len=1024"]).arg(&committed).arg(&found);
+    program.args(["-set_cover_merge=1", "-max_len=4096"]).arg(&committed).arg(&found);
     shell::run(program)?;
     let mut files = Vec::new();
     for entry in fs::read_dir(&committed)? {

@@ -59,7 +59,7 @@ enum Verb {
     },
     /// Run the benches, or one
     Bench {
-        /// commits, append, store, compact or puts
+        /// commits, append, store, compact, image or puts
         name: Option<String>,
     },
     /// Let a fuzzer look for inputs that break a reader

@@ -10,6 +10,7 @@
 //! says whether the rest are raw bytes or parts to put right checksums around.
 
 mod backend_files;
+mod bolt_files;
 mod input;
 mod peer_streams;
 mod snap_files;
@@ -19,12 +20,13 @@ mod wal_files;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("wal", wal_files::run),
     ("snap", snap_files::run),
     ("peer-message", peer_streams::message),
     ("peer-msgappv2", peer_streams::msgappv2),
     ("backend", backend_files::run),
+    ("bolt", bolt_files::run),
 ];
 
 /// The target of this name.

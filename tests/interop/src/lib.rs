@@ -3,6 +3,10 @@
 //! What it is not: a cluster runner. A member has one data directory and may be started, stopped
 //! and killed on it again and again; ports are found by binding port 0 first.
 
+pub mod hash;
+pub mod release;
+pub mod store;
+
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -38,9 +42,18 @@ impl Member {
     /// If it ends before that; its log is in the message.
     #[must_use]
     pub fn start(data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_of(&etcd_home(), data_dir, flags)
+    }
+
+    /// As [`Member::start`], with the programs of another release.
+    ///
+    /// # Panics
+    /// If it ends before it serves; its log is in the message.
+    #[must_use]
+    pub fn start_of(home: &Path, data_dir: &Path, flags: &[&str]) -> Self {
         let client_url = free_url();
         let peer_url = free_url();
-        let mut etcd = Command::new(etcd_home().join("etcd"));
+        let mut etcd = Command::new(home.join("etcd"));
         etcd.arg("--name=m").arg("--data-dir").arg(data_dir);
         etcd.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         etcd.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
@@ -62,6 +75,12 @@ impl Member {
         wait_until_it_serves(&said);
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(20)));
         Self { child, client_url, http: config.build().into() }
+    }
+
+    /// Where it serves clients.
+    #[must_use]
+    pub fn client_url(&self) -> &str {
+        &self.client_url
     }
 
     /// Puts a value through the JSON gateway.
