@@ -156,6 +156,37 @@ fn images_of_any_shape_are_accepted() {
     );
 }
 
+/// The judges do judge: what breaks an image makes them refuse it, as we do. Only the bbolt of the
+/// newer release looks at the order of keys; both see to it that a page has one parent.
+#[test]
+fn a_broken_image_is_refused_by_both_sides() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("image.db");
+    write_keys(&path, 10_000);
+    let sound = std::fs::read(&path).unwrap();
+    let is_branch = |page: &usize| sound[page * 4096 + 8..page * 4096 + 10] == [1, 0];
+    let branch = (2..sound.len() / 4096).find(is_branch).unwrap();
+    let child = |i: usize| branch * 4096 + 16 + i * 16 + 8..branch * 4096 + 16 + i * 16 + 16;
+    let mut swapped = sound.clone();
+    swapped[child(1)].copy_from_slice(&sound[child(2)]);
+    swapped[child(2)].copy_from_slice(&sound[child(1)]);
+    let mut twice = sound.clone();
+    twice[child(2)].copy_from_slice(&sound[child(1)]);
+    for (file, wanted, by_all) in
+        [(swapped, "expected keys below", false), (twice, "a page not met before", true)]
+    {
+        std::fs::write(&path, &file).unwrap();
+        let told = Reader::open(&file).unwrap().check().unwrap_err().to_string();
+        assert!(told.contains(wanted), "{told}");
+        for release in releases() {
+            let mut status = Command::new(release.home.join("etcdutl"));
+            let output = status.args(["snapshot", "status"]).arg(&path).output().unwrap();
+            let refuses = by_all || release.stamps();
+            assert_eq!(!output.status.success(), refuses, "{}: {output:?}", release.version);
+        }
+    }
+}
+
 /// etcd's buckets with some keys, and others of any size, with keys and values of any length.
 fn database(random: &mut Random) -> Database {
     let mut database = Database::empty();
