@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 9] = [
+const LINES: [Line; 11] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -58,6 +58,23 @@ const LINES: [Line; 9] = [
         steps: &["cargo xtask test -p quorate-wal --test damage"],
     },
     Line { id: "2.7", title: "benches", steps: &["cargo xtask bench"] },
+    Line {
+        id: "3.4",
+        title: "the real etcd runs on directories and images of ours",
+        steps: &["cargo xtask test -p quorate-interop --test db --test images"],
+    },
+    Line {
+        id: "3.5",
+        title: "ten minutes of fuzzing for each reader",
+        steps: &[
+            "cargo xtask fuzz wal 600",
+            "cargo xtask fuzz snap 600",
+            "cargo xtask fuzz peer-message 600",
+            "cargo xtask fuzz peer-msgappv2 600",
+            "cargo xtask fuzz backend 600",
+            "cargo xtask fuzz bolt 600",
+        ],
+    },
     Line {
         id: "3.6",
         title: "the store beside LMDB",
