@@ -52,6 +52,12 @@ impl MemFs {
         disk.fault = Fault::Once { at: disk.operations + n };
     }
 
+    /// Makes the `n`-th sync of a file from now (1 is the next) fail once; nothing is durable by
+    /// it.
+    pub fn fail_nth_sync(&self, n: u64) {
+        self.lock().fault = Fault::Sync { after: n };
+    }
+
     /// Lets `n` more such operations succeed and fails all that follow: the power is out. What
     /// the first failing one wrote may or may not be found by [`MemFs::crash`].
     pub fn cut_power_after(&self, n: u64) {
@@ -338,6 +344,10 @@ enum Fault {
     Once {
         at: u64,
     },
+    /// The sync so many syncs from now fails; 0 is none.
+    Sync {
+        after: u64,
+    },
     /// Every operation after this number fails.
     PowerOut {
         after: u64,
@@ -348,10 +358,15 @@ impl Disk {
     /// Counts an operation, or fails it if its time has come.
     fn count(&mut self, operation: Operation, path: &Path) -> Result<()> {
         self.operations += 1;
-        let fails = match self.fault {
+        let fails = match &mut self.fault {
             Fault::None => false,
-            Fault::Once { at } => self.operations == at,
-            Fault::PowerOut { after } => self.operations > after,
+            Fault::Sync { after } => {
+                let this = operation == Operation::Sync && *after > 0;
+                *after -= u64::from(this);
+                this && *after == 0
+            }
+            Fault::Once { at } => self.operations == *at,
+            Fault::PowerOut { after } => self.operations > *after,
         };
         if fails {
             return Err(Error::new(operation, path, io::Error::other("planned disk failure")));
