@@ -4,6 +4,12 @@
 //! index that is taken replaces it and drops what follows, the last hard state wins, the
 //! snapshot to start from must have its record. Stricter than etcd where the log itself proves
 //! the bytes wrong; each rule stands at its check.
+//!
+//! Two differences. An entry up to the snapshot drops what follows it too, and a snapshot that
+//! came from a leader replaces the whole log, also what stands behind its index. In both cases
+//! etcd brings entries back that had been replaced, behind a snapshot of a later term; the member
+//! then takes its log for older than it is, and may vote for a leader that lacks what was
+//! committed.
 
 use crate::scan::{Item, Scan};
 use crate::{Error, Result};
@@ -27,6 +33,8 @@ pub(crate) struct Replay {
     start: Snapshot,
     contents: Contents,
     found_start: bool,
+    /// Term of the entry at the snapshot's index, if the log holds one there.
+    start_entry_term: Option<u64>,
     /// Index of the last entry or snapshot record, for the name of the next segment.
     pub last_index: u64,
 }
@@ -34,7 +42,13 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn new(start: &Snapshot) -> Self {
         let last_index = start.index();
-        Self { start: start.clone(), contents: Contents::default(), found_start: false, last_index }
+        Self {
+            start: start.clone(),
+            contents: Contents::default(),
+            found_start: false,
+            start_entry_term: None,
+            last_index,
+        }
     }
 
     /// Takes all that is left of a scan.
@@ -82,6 +96,9 @@ impl Replay {
     fn take_entry(&mut self, entry: Entry, scan: &Scan<'_>) -> Result<()> {
         self.last_index = entry.index();
         if entry.index() <= self.start.index() {
+            let at_start = entry.index() == self.start.index();
+            self.start_entry_term = at_start.then(|| entry.term());
+            self.contents.entries.clear();
             return Ok(());
         }
         let entries = &mut self.contents.entries;
@@ -122,6 +139,11 @@ impl Replay {
             });
         }
         self.found_start = true;
+        // A snapshot of the member's own stands for entries it has. If this one's entry is not
+        // here, it came from a leader, and all that was before it went with it.
+        if self.start_entry_term != Some(snapshot.term()) {
+            self.contents.entries.clear();
+        }
         Ok(())
     }
 }
