@@ -27,7 +27,7 @@ points! {
     PowerCuts "power cuts",
     Kills "kills",
     TornWrites "torn writes",
-    FailedWrites "failed syncs",
+    FailedSyncs "failed syncs",
     Stalls "stalls",
     FrozenLeaders "frozen leaders",
     FlipsReported "flips reported",

@@ -142,8 +142,10 @@ impl Disk {
         })?;
         if !work.own {
             // The record counts only with a hard state that commits it, so that goes first: were
-            // it lost, entries behind the snapshot would follow a gap.
-            self.append(&mut vec![append(work.hard_state, Vec::new(), true)])?;
+            // it lost, entries behind the snapshot would follow a gap. What it says of those
+            // entries comes with them.
+            let commits_it = HardState { commit: Some(snapshot.index()), ..work.hard_state };
+            self.append(&mut vec![append(commits_it, Vec::new(), true)])?;
         }
         self.stage.wal_mut().release_lock_to(snapshot.index());
         let purged = wal::purge(&*self.fs, Path::new(WAL_DIR), self.segments_kept)?;

@@ -3,6 +3,7 @@
 
 use crate::coverage::Point;
 use crate::durable::Work;
+use crate::faults::End;
 use crate::invariants::reads::Answer;
 use crate::kv::Kv;
 use crate::node::work_of;
@@ -100,8 +101,7 @@ impl World {
             }
             Err(error) if error.is_failure() => {
                 self.trace.note(self.now, format_args!("{id} ends: {error}"));
-                self.coverage.hit(Point::FailedWrites);
-                self.crash(id, true);
+                self.crash(id, End::Failure);
                 None
             }
             Err(error) => {

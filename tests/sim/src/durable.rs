@@ -101,8 +101,9 @@ impl Durable {
         for work in works {
             // A snapshot from a leader counts with a hard state that commits it.
             state.take_snapshot(work);
-            if work.snapshot.is_some() {
-                state.take_state(&work.hard_state);
+            if let Some(snapshot) = work.snapshot.as_ref().filter(|_| !work.own) {
+                let commit = Some(snapshot.index());
+                state.take_state(&HardState { commit, ..work.hard_state });
             }
             if state.matches(found) {
                 return true;

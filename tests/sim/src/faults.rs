@@ -13,6 +13,18 @@ use vfs::{Fs, OpenMode};
 /// Members there may be.
 const MEMBERS_MAX: usize = 6;
 
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With the power: what was not synced is lost or torn.
+    PowerCut,
+    /// Alone: what it wrote stays.
+    Kill,
+    /// By itself, because a sync failed; what that left on the disk is as open as with a power
+    /// cut.
+    Failure,
+}
+
 impl World {
     pub(crate) fn strike(&mut self, fault: Fault) {
         if self.healing {
@@ -26,8 +38,8 @@ impl World {
         let node = self.rng.pick(&up);
         let all: Vec<u64> = self.nodes.keys().copied().collect();
         match fault {
-            Fault::PowerCut => self.crash(node, true),
-            Fault::Kill => self.crash(node, false),
+            Fault::PowerCut => self.crash(node, End::PowerCut),
+            Fault::Kill => self.crash(node, End::Kill),
             Fault::Stall => {
                 self.stall(node);
             }
@@ -60,27 +72,31 @@ impl World {
         self.after(delay, Event::Strike(Fault::Reconnect));
     }
 
-    /// Ends the process of a node, with the power or without, perhaps in the middle of a write.
-    pub(crate) fn crash(&mut self, id: u64, power: bool) {
+    /// Ends the process of a node, perhaps in the middle of a write.
+    pub(crate) fn crash(&mut self, id: u64, end: End) {
         let (midway, after, seed) = (self.rng.coin(), self.rng.below(8), self.rng.next());
         let back = self.rng.between(20, 400);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Life::Up(mut process) = std::mem::replace(&mut node.life, Life::Down) else { return };
         node.on_its_way = process.writing.clone();
-        if midway {
-            if power {
+        if midway && end != End::Failure {
+            if end == End::PowerCut {
                 node.fs.cut_power_after(after);
             }
             // Whether it worked, nobody learns.
             let _ = process.disk.step(&mut process.writing, process.raw.storage_mut());
         }
         drop(process);
-        if power {
+        if end != End::Kill {
             node.fs = node.fs.crash(seed);
         }
         node.stalled_until = 0;
-        self.trace.note(self.now, format_args!("{id} crashes, power {power}"));
-        self.coverage.hit(if power { Point::PowerCuts } else { Point::Kills });
+        self.trace.note(self.now, format_args!("{id} crashes: {end:?}"));
+        self.coverage.hit(match end {
+            End::PowerCut => Point::PowerCuts,
+            End::Kill => Point::Kills,
+            End::Failure => Point::FailedSyncs,
+        });
         self.oracle.stopped(id);
         self.after(back, Event::Start(id));
     }
@@ -135,7 +151,7 @@ impl World {
                 return;
             }
             let victim = self.rng.pick(&sound);
-            self.crash(victim, true);
+            self.crash(victim, End::PowerCut);
             victims.push(victim);
         }
         if conf.voters.len() < 3 || !conf.voters_outgoing.is_empty() {

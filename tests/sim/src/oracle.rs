@@ -117,23 +117,22 @@ impl Oracle {
         self.durable.get(&id).is_none_or(|durable| durable.last_index() < index)
     }
 
-    /// Lets an older snapshot with the log behind it stand for the promised one.
-    pub(crate) fn trim(&self, id: u64, found: &mut Durable) {
-        if let Some(promised) = self.durable.get(&id) {
-            found.trim(promised.snapshot);
-        }
-    }
-
-    /// A node starts from its disk.
+    /// A node starts from its disk. If that is `hurt`, an older snapshot with the log behind it
+    /// may stand for the promised one.
     pub(crate) fn restarted(
         &mut self,
         id: u64,
         on_its_way: &[Work],
         found: Durable,
         entries: &[Entry],
+        hurt: bool,
     ) {
         let promised = self.durable.entry(id).or_default();
-        let verdict = restarts::found(id, promised, on_its_way, &found);
+        let mut judged = found.clone();
+        if hurt {
+            judged.trim(promised.snapshot);
+        }
+        let verdict = restarts::found(id, promised, on_its_way, &judged);
         self.judge("restarts find what was promised", verdict);
         let verdict = self.terms.restarted(id, found.term);
         self.judge("terms never fall", verdict);

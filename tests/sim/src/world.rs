@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::coverage::{Coverage, Point};
-use crate::faults::Fault;
+use crate::faults::{End, Fault};
 use crate::invariants::View;
 use crate::network::Network;
 use crate::node::{Life, Node, Process, Start, StartError};
@@ -148,7 +148,7 @@ impl World {
             Event::Start(id) => self.start(id),
             Event::Leave(id, life) if self.lives(id, life) => self.leave(id),
             Event::Strike(fault) => self.strike(fault),
-            Event::Thaw(id, life) if self.lives(id, life) => self.crash(id, true),
+            Event::Thaw(id, life) if self.lives(id, life) => self.crash(id, End::PowerCut),
             Event::ClientActs(client) => self.client_acts(client),
             Event::ClientGivesUp(client, seq) => self.client_gives_up(client, seq),
             Event::Mend => self.mend(),
@@ -218,20 +218,19 @@ impl World {
 
     fn started(&mut self, id: u64, start: Start) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let Start { process, mut durable, entries, torn } = start;
+        let Start { process, durable, entries, torn } = start;
         node.lives += 1;
         let life = node.lives;
         self.trace.note(self.now, format_args!("{id} starts, torn {torn}: {durable:?}"));
-        if std::mem::take(&mut node.flipped) {
+        let hurt = std::mem::take(&mut node.flipped);
+        if hurt {
             self.coverage.hit(Point::FlipsHarmless);
-            // An older snapshot may stand in for one that was hurt.
-            self.oracle.trim(id, &mut durable);
         }
         if torn {
             self.coverage.hit(Point::TornWrites);
         }
         let on_its_way = std::mem::take(&mut node.on_its_way);
-        self.oracle.restarted(id, &on_its_way, durable, &entries);
+        self.oracle.restarted(id, &on_its_way, durable, &entries, hurt);
         self.oracle.restored(id, &process.kv);
         node.life = Life::Up(Box::new(process));
         let phase = self.rng.below(TICK);
