@@ -74,8 +74,10 @@ impl World {
 
     /// Proposes a write at a node. Returns whether raft took it.
     pub(crate) fn propose(&mut self, node: u64, write: &Write) -> bool {
+        let padding = self.rng.below(self.plan.padding_max + 1);
+        let padding = usize::try_from(padding).expect("a few bytes");
         let Some(process) = self.process(node) else { return false };
-        let taken = process.raw.propose(write.encode()).is_ok();
+        let taken = process.raw.propose(write.encode(padding)).is_ok();
         if taken {
             process.writes.insert((write.client, write.seq));
         }

@@ -20,21 +20,26 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    pub(crate) fn encode(&self) -> Bytes {
-        words([self.client, self.seq, self.key, self.value]).into()
+    /// The entry's data, with so many bytes of padding.
+    pub(crate) fn encode(&self, padding: usize) -> Bytes {
+        let mut data = words([self.client, self.seq, self.key, self.value]);
+        data.resize(data.len() + padding, PADDING);
+        data.into()
     }
 
     pub(crate) fn decode(data: &[u8]) -> Option<Self> {
         let mut words = read_words(data);
-        let write = Self {
+        Some(Self {
             client: words.next()?,
             seq: words.next()?,
             key: words.next()?,
             value: words.next()?,
-        };
-        words.next().is_none().then_some(write)
+        })
     }
 }
+
+/// Not zero, which is how a disk's sector looks that was never written.
+const PADDING: u8 = 0x5a;
 
 /// A value and the index of the entry that wrote it; both 0 before any did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -123,7 +128,7 @@ mod tests {
     use super::*;
 
     fn entry(index: u64, seq: u64, value: u64) -> Entry {
-        let data = Write { client: 1, seq, key: 2, value }.encode();
+        let data = Write { client: 1, seq, key: 2, value }.encode(3);
         Entry { index: Some(index), term: Some(1), data: Some(data), ..Entry::default() }
     }
 

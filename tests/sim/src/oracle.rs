@@ -109,6 +109,9 @@ impl Oracle {
 
     /// Work for the log was done and will be acknowledged. Returns whether it replaced entries.
     pub(crate) fn written(&mut self, id: u64, work: &Work) -> bool {
+        let (term, vote) = (work.hard_state.term(), work.hard_state.vote());
+        let verdict = self.elections.written(id, term, vote);
+        self.judge("one vote a term", verdict);
         self.durable.entry(id).or_default().done(work)
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     /// Entries kept behind a snapshot for slow followers.
     pub(crate) catch_up: u64,
     pub(crate) segment_bytes: u64,
+    /// Bytes a write carries beside its value, at most.
+    pub(crate) padding_max: u64,
     /// Segments kept whether they are needed or not.
     pub(crate) segments_kept: usize,
     /// A snapshot is sent as of now rather than as of when it was made.
@@ -100,6 +102,7 @@ impl Plan {
             snapshot_count: rng.between(4, 40),
             catch_up: rng.below(6),
             segment_bytes: rng.pick(&[1024, 2048, 3000, 8192]),
+            padding_max: rng.pick(&[0, 0, 100, 1500]),
             segments_kept: usize::try_from(rng.between(1, 3)).expect("small"),
             fresh_snapshots: rng.coin(),
             joint: rng.coin(),

@@ -1,5 +1,7 @@
 //! Election safety (raft section 5.2): a term has at most one leader, and a node votes for at
-//! most one candidate a term, crashes or not.
+//! most one candidate a term, crashes or not. A vote is one once it is on disk, or was sent; a
+//! leader that others elected while its own disk slept may have forgotten after a crash that it
+//! wanted to vote for itself.
 
 use super::{Verdict, View, hold};
 use raft::StateType;
@@ -22,9 +24,6 @@ impl ElectionSafety {
         let new = !self.leaders.contains_key(&view.term);
         let leader = *self.leaders.entry(view.term).or_insert(view.id);
         hold!(leader == view.id, "{} and {leader} both lead in term {}", view.id, view.term);
-        if new {
-            self.vote(view.id, view.term, view.id)?;
-        }
         Ok(new)
     }
 
@@ -34,6 +33,11 @@ impl ElectionSafety {
             self.vote(message.from(), message.term(), message.to())?;
         }
         Ok(())
+    }
+
+    /// Notes a vote that is on the disk of `node`; 0 is none.
+    pub(crate) fn written(&mut self, node: u64, term: u64, candidate: u64) -> Verdict {
+        if candidate == 0 { Ok(()) } else { self.vote(node, term, candidate) }
     }
 
     fn vote(&mut self, node: u64, term: u64, candidate: u64) -> Verdict {
