@@ -11,6 +11,7 @@
 //! then takes its log for older than it is, and may vote for a leader that lacks what was
 //! committed.
 
+use crate::planted::{self, Bug};
 use crate::scan::{Item, Scan};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -98,7 +99,9 @@ impl Replay {
         if entry.index() <= self.start.index() {
             let at_start = entry.index() == self.start.index();
             self.start_entry_term = at_start.then(|| entry.term());
-            self.contents.entries.clear();
+            if !planted::is(Bug::ReplacedEntriesReturn) {
+                self.contents.entries.clear();
+            }
             return Ok(());
         }
         let entries = &mut self.contents.entries;
@@ -141,7 +144,8 @@ impl Replay {
         self.found_start = true;
         // A snapshot of the member's own stands for entries it has. If this one's entry is not
         // here, it came from a leader, and all that was before it went with it.
-        if self.start_entry_term != Some(snapshot.term()) {
+        let received = self.start_entry_term != Some(snapshot.term());
+        if received && !planted::is(Bug::ReceivedSnapshotKeepsLog) {
             self.contents.entries.clear();
         }
         Ok(())

@@ -35,7 +35,10 @@ impl World {
         if up.is_empty() {
             return;
         }
-        let node = self.rng.pick(&up);
+        let busy = |id: &u64| self.nodes[id].process().is_some_and(|up| !up.writing.is_empty());
+        let writing: Vec<u64> = up.iter().copied().filter(busy).collect();
+        let at_work = !writing.is_empty() && self.rng.per_mille(700);
+        let node = self.rng.pick(if at_work { &writing } else { &up });
         let all: Vec<u64> = self.nodes.keys().copied().collect();
         match fault {
             Fault::PowerCut => self.crash(node, End::PowerCut),
@@ -74,7 +77,7 @@ impl World {
 
     /// Ends the process of a node, perhaps in the middle of a write.
     pub(crate) fn crash(&mut self, id: u64, end: End) {
-        let (midway, after, seed) = (self.rng.coin(), self.rng.below(8), self.rng.next());
+        let (midway, after, seed) = (self.rng.per_mille(800), self.rng.below(4), self.rng.next());
         let back = self.rng.between(20, 400);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Life::Up(mut process) = std::mem::replace(&mut node.life, Life::Down) else { return };

@@ -3,6 +3,7 @@
 
 use super::{Raft, to};
 use crate::NONE;
+use crate::planted::{self, Bug};
 use crate::ready::ReadState;
 use crate::storage::Storage;
 use raftpb::{Message, MessageType};
@@ -10,7 +11,7 @@ use raftpb::{Message, MessageType};
 impl<S: Storage> Raft<S> {
     /// Takes a read request, of this node or forwarded by a follower.
     pub(super) fn read_index(&mut self, request: Message) {
-        if self.has_committed_in_term() {
+        if self.has_committed_in_term() || planted::is(Bug::ReadBeforeCommit) {
             self.start_read(request);
         } else {
             // A new leader does not know yet how far its predecessors have committed. That holds
@@ -24,7 +25,9 @@ impl<S: Storage> Raft<S> {
         let commit = self.log.committed;
         // The only voter has nobody to ask. A leader that was removed, and leads on until another
         // is elected, has: the one voter left may be leading already. Go answers at once then.
-        let alone = self.tracker.is_singleton() && self.tracker.config.voters.contains(self.id);
+        let voter = self.tracker.config.voters.contains(self.id);
+        let alone = self.tracker.is_singleton() && (voter || planted::is(Bug::RemovedLeaderReads));
+        let alone = alone || planted::is(Bug::ReadWithoutQuorum);
         if self.lease_based_reads() || alone {
             self.answer_read(request, commit);
             return;
