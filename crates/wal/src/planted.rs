@@ -13,8 +13,6 @@ pub enum Bug {
     AcknowledgesBeforeSync,
     /// The CRC chain starts anew in each segment.
     CrcNotChained,
-    /// A segment begins without the hard state.
-    HeadWithoutState,
     /// A segment that was cut is not synced before the next begins.
     CutWithoutSync,
     /// What a torn write left behind the end is not zeroed.
@@ -31,6 +29,8 @@ pub enum Bug {
     ReplacedEntriesReturn,
     /// A snapshot from a leader does not drop what stands behind it.
     ReceivedSnapshotKeepsLog,
+    /// A log is read from an older snapshot than the one that replaced it.
+    SupersededStart,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -40,7 +40,6 @@ impl Bug {
         Bug::VoteNotSynced,
         Bug::AcknowledgesBeforeSync,
         Bug::CrcNotChained,
-        Bug::HeadWithoutState,
         Bug::CutWithoutSync,
         Bug::LeftoversKept,
         Bug::RepairLost,
@@ -49,6 +48,7 @@ impl Bug {
         Bug::SnapshotNameNotSynced,
         Bug::ReplacedEntriesReturn,
         Bug::ReceivedSnapshotKeepsLog,
+        Bug::SupersededStart,
     ];
 }
 

@@ -421,7 +421,7 @@ impl Wal {
         }
         self.encoder.push_crc();
         self.encoder.push_metadata(&self.metadata);
-        if self.state.term() > 0 && !planted::is(Bug::HeadWithoutState) {
+        if self.state.term() > 0 {
             self.encoder.push_state(&self.state);
         }
         self.write_out()?;

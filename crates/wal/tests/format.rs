@@ -257,3 +257,22 @@ fn an_entry_up_to_the_snapshot_drops_what_followed_it_before() {
     let (_, contents) = open(&fs, &snapshot(3, 2)).unwrap();
     assert_eq!(contents.entries, []);
 }
+
+#[test]
+fn a_log_is_not_read_from_before_a_snapshot_that_replaced_it() {
+    let fs = mem();
+    let mut wal = create(&fs);
+    let entries: Vec<_> = (1..=5).map(|index| entry(1, index, b"x")).collect();
+    wal.save(&state(1, 1, 2), &entries).unwrap();
+    wal.save_snapshot(&snapshot(3, 2)).unwrap();
+    // Until it is committed it counts for nothing.
+    let read = wal::read_all(&*fs, Path::new(DIR), &Snapshot::default()).unwrap();
+    assert_eq!(read.entries.len(), 5);
+    wal.save(&state(2, 0, 3), &[]).unwrap();
+    wal.save(&state(2, 0, 4), &[entry(2, 4, b"y")]).unwrap();
+    wal.close().unwrap();
+    let error = open(&fs, &Snapshot::default()).unwrap_err();
+    assert!(matches!(error, Error::Superseded { start: 0, snapshot: 3 }), "{error}");
+    let (_, contents) = open(&fs, &snapshot(3, 2)).unwrap();
+    assert_eq!(contents.entries, [entry(2, 4, b"y")]);
+}
