@@ -14,7 +14,10 @@
 //! half-written sectors: a sector is old or new, which is also what the log's format relies on.
 //! Everything drawn at random comes from the seed.
 
+mod random;
+
 use crate::{Error, File, Fs, OpenMode, Operation, Result};
+use random::Random;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -68,7 +71,7 @@ impl MemFs {
     /// The disk as the next boot finds it if the power fails now. This one stays as it is.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         // Some crashes lose all, some nothing, most a part: the extremes find their own bugs.
         let odds = [0, 256, 128, 230, 26][random.below(5)];
         let disk = self.lock();
@@ -579,28 +582,6 @@ fn names(path: &Path) -> impl Iterator<Item = String> {
 
 fn index(offset: u64) -> usize {
     usize::try_from(offset).expect("a disk in memory is smaller than memory")
-}
-
-/// SplitMix64: the same seed gives the same crash on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        index(self.next() % bound as u64)
-    }
-
-    /// True in `odds` of 256 cases.
-    fn happens(&mut self, odds: usize) -> bool {
-        self.below(256) < odds
-    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,9 @@
 
 use crate::coverage::Point;
 use crate::kv::Write;
-use crate::plan::Millis;
 use crate::world::{Event, World};
 use raftpb::Entry;
 
-/// How long a client waits.
-const PATIENCE: Millis = 400;
 /// The client that asks the healed cluster for a last write.
 pub(crate) const LAST_CLIENT: u64 = u64::MAX;
 
@@ -38,7 +35,11 @@ impl World {
         }
         let up = self.up();
         let anybody = (!up.is_empty()).then(|| self.rng.pick(&up));
-        let node = self.leader().filter(|_| self.rng.coin()).or(anybody);
+        // Whoever takes itself for the leader will do.
+        let leaders = self.leaders();
+        let leader =
+            (!leaders.is_empty() && self.rng.per_mille(700)).then(|| self.rng.pick(&leaders));
+        let node = leader.or(anybody);
         let free = |world: &mut Self, id| {
             world.process(id).is_some_and(|process| process.pending.is_none())
         };
@@ -68,7 +69,7 @@ impl World {
             self.clients[at].waiting = None;
             return self.after(10, Event::ClientActs(at));
         }
-        self.after(PATIENCE, Event::ClientGivesUp(at, seq));
+        self.after(self.plan.patience, Event::ClientGivesUp(at, seq));
         self.drive(node);
     }
 

@@ -35,6 +35,7 @@ points! {
     FailedBoots "boots cut short",
     MembersReplaced "lost members replaced",
     Partitions "partitions",
+    IsolatedLeaders "isolated leaders",
     OneWayLinks "one-way links",
     Lost "messages lost",
     Duplicated "messages doubled",

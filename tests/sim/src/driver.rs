@@ -6,7 +6,7 @@ use crate::durable::Work;
 use crate::faults::End;
 use crate::invariants::reads::Answer;
 use crate::kv::Kv;
-use crate::node::work_of;
+use crate::node::{Node, work_of};
 use crate::plan::{Millis, Mode, TICK};
 use crate::world::{Event, World};
 use prost::Message as _;
@@ -242,9 +242,11 @@ impl World {
                 return self.violated("applied in order", format!("{id}: {index} after {applied}"));
             }
             let write = process.kv.apply(entry);
-            let (kv, commit) = (process.kv.clone(), process.raw.basic_status().hard_state.commit());
             let waiting = write.is_some_and(|w| process.writes.remove(&(w.client, w.seq)));
-            self.oracle.applied(id, entry, &kv, write.as_ref(), commit);
+            if let Some(process) = self.nodes.get(&id).and_then(Node::process) {
+                let commit = process.raw.basic_status().hard_state.commit();
+                self.oracle.applied(id, entry, &process.kv, write.as_ref(), commit);
+            }
             if self.oracle.is_ahead_of_disk(id, index) {
                 self.applied_ahead(id, index);
             }
@@ -353,7 +355,8 @@ impl World {
             }
         }
         self.oracle.sent(&message);
-        let delays = self.network.delays(&self.plan, &mut self.rng);
+        let link = (message.from(), message.to());
+        let delays = self.network.delays(link, &self.plan, &mut self.rng);
         if delays.is_empty() {
             return self.lose(&message);
         }
@@ -367,10 +370,13 @@ impl World {
 
     pub(crate) fn deliver(&mut self, message: Message) {
         let (from, to) = (message.from(), message.to());
-        if self.network.is_cut(from, to) || self.process(to).is_none() {
+        if self.process(to).is_none() {
             return self.lose(&message);
         }
-        self.trace.note(self.now, format_args!("{}", raft::describe_message(&message)));
+        if self.trace.is_on() {
+            let line = raft::describe_message(&message);
+            self.trace.note(self.now, format_args!("{line}"));
+        }
         if message.r#type() == MessageType::MsgSnap {
             self.report_snapshot(from, to, SnapshotStatus::Finish);
         }

@@ -59,6 +59,12 @@ impl World {
                 self.coverage.hit(Point::Partitions);
                 self.reconnect_later();
             }
+            Fault::IsolateLeader => {
+                let Some(leader) = self.leader() else { return };
+                self.network.isolate(leader, &all, &mut self.rng);
+                self.coverage.hit(Point::IsolatedLeaders);
+                self.reconnect_later();
+            }
             Fault::OneWay => {
                 self.network.one_way(node, &all, &mut self.rng);
                 self.coverage.hit(Point::OneWayLinks);
@@ -236,8 +242,10 @@ impl World {
         let hurt = self.nodes.values().any(|node| node.flipped || matches!(node.life, Life::Lost));
         let members = all.count();
         let choice = self.rng.below(3);
-        if choice == 0 && conf.voters.len() >= 3 && !hurt && !self.healing {
-            return Some((ConfChangeRemoveNode, self.rng.pick(&conf.voters)));
+        if choice == 0 && conf.voters.len() >= 2 && !hurt && !self.healing {
+            let leader = self.leader().filter(|id| conf.voters.contains(id) && self.rng.coin());
+            let leaver = leader.unwrap_or_else(|| self.rng.pick(&conf.voters));
+            return Some((ConfChangeRemoveNode, leaver));
         }
         if choice == 1 && !conf.learners.is_empty() {
             return Some((ConfChangeAddNode, self.rng.pick(&conf.learners)));

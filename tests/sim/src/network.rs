@@ -14,16 +14,13 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
-        self.cut.contains(&(from, to))
-    }
-
-    /// When copies of a message arrive, as delays; none if it is lost.
-    pub(crate) fn delays(&self, plan: &Plan, rng: &mut Rng) -> Vec<Millis> {
+    /// When copies of a message arrive, as delays; none if it is lost. What is under way when a
+    /// link is cut still arrives.
+    pub(crate) fn delays(&self, link: (u64, u64), plan: &Plan, rng: &mut Rng) -> Vec<Millis> {
         if self.calm {
             return vec![1];
         }
-        if rng.per_mille(plan.lost) {
+        if self.cut.contains(&link) || rng.per_mille(plan.lost) {
             return Vec::new();
         }
         let copies = if rng.per_mille(plan.doubled) { 2 } else { 1 };
@@ -40,6 +37,19 @@ impl Network {
         for from in nodes {
             for to in nodes {
                 if near.contains(from) != near.contains(to) {
+                    self.cut.insert((*from, *to));
+                }
+            }
+        }
+    }
+
+    /// A node, perhaps with another, that hears nothing of the rest.
+    pub(crate) fn isolate(&mut self, node: u64, nodes: &[u64], rng: &mut Rng) {
+        let friend = rng.pick(nodes);
+        let inside = |id: u64| id == node || id == friend;
+        for from in nodes {
+            for to in nodes {
+                if inside(*from) != inside(*to) {
                     self.cut.insert((*from, *to));
                 }
             }

@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Flip,
     /// The nodes fall apart into two groups.
     Partition,
+    /// The leader, perhaps with another node, hears nothing of the others.
+    IsolateLeader,
     /// A node hears nobody, or nobody hears it.
     OneWay,
     /// All links work again.
@@ -58,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) voters: u64,
     pub(crate) clients: u64,
     pub(crate) keys: u64,
+    /// How long a client waits.
+    pub(crate) patience: Millis,
     pub(crate) pre_vote: bool,
     pub(crate) check_quorum: bool,
     pub(crate) lease_reads: bool,
@@ -93,16 +97,17 @@ impl Plan {
             voters: rng.pick(&[2, 3, 3, 3, 4, 5, 5]),
             clients: rng.between(2, 5),
             keys: rng.between(1, 5),
+            patience: rng.pick(&[40, 100, 300]),
             pre_vote: rng.coin(),
             check_quorum,
             lease_reads: check_quorum && rng.below(5) == 0,
             max_size_per_msg: rng.pick(&[0, 100, 400, 1 << 20]),
             max_committed_size: rng.pick(&[0, 1, 300, 1 << 20]),
             max_inflight: usize::try_from(rng.between(1, 8)).expect("small"),
-            snapshot_count: rng.between(4, 40),
+            snapshot_count: rng.pick(&[1, 3, 6, 10, 20, 40]),
             catch_up: rng.below(6),
             segment_bytes: rng.pick(&[1024, 2048, 3000, 8192]),
-            padding_max: rng.pick(&[0, 0, 100, 1500]),
+            padding_max: rng.pick(&[0, 100, 700, 1500]),
             segments_kept: usize::try_from(rng.between(1, 3)).expect("small"),
             fresh_snapshots: rng.coin(),
             joint: rng.coin(),
@@ -117,16 +122,30 @@ impl Plan {
 
 fn faults(rng: &mut Rng) -> Vec<(Millis, Fault)> {
     use Fault::{
-        Change, FailDisk, Flip, FreezeLeader, Kill, OneWay, Partition, PowerCut, Reconnect, Stall,
-        Transfer,
+        Change, FailDisk, Flip, FreezeLeader, IsolateLeader, Kill, OneWay, Partition, PowerCut,
+        Reconnect, Stall, Transfer,
     };
-    let always = [PowerCut, PowerCut, Kill, Transfer, Change, Change, Change, Partition];
+    let always = [
+        PowerCut,
+        PowerCut,
+        Kill,
+        Transfer,
+        Change,
+        Change,
+        Change,
+        Partition,
+        IsolateLeader,
+        IsolateLeader,
+    ];
     let drawn = [
         PowerCut,
         PowerCut,
         Kill,
         Stall,
         FreezeLeader,
+        IsolateLeader,
+        IsolateLeader,
+        IsolateLeader,
         FailDisk,
         Flip,
         Partition,
@@ -137,7 +156,7 @@ fn faults(rng: &mut Rng) -> Vec<(Millis, Fault)> {
         Change,
         Change,
     ];
-    let extra = rng.between(5, 20);
+    let extra = rng.between(5, 25);
     let mut faults: Vec<_> = always.into_iter().collect();
     faults.extend((0..extra).map(|_| rng.pick(&drawn)));
     faults.into_iter().map(|fault| (rng.between(200, CHAOS), fault)).collect()

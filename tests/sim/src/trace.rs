@@ -18,6 +18,11 @@ impl Trace {
         Self { on, lines: VecDeque::new() }
     }
 
+    /// Whether lines are kept; to ask before a line that costs something to make.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
     pub(crate) fn note(&mut self, now: u64, line: Arguments<'_>) {
         if !self.on {
             return;

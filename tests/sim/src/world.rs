@@ -183,15 +183,22 @@ impl World {
         up.map(|(id, _)| *id).collect()
     }
 
-    /// The leader of the latest term, as the nodes see themselves, and its term.
-    pub(crate) fn leader(&self) -> Option<u64> {
-        let status = |node: &Node| Some(node.process()?.raw.basic_status());
+    /// The nodes that take themselves for leaders, the one of the latest term last.
+    pub(crate) fn leaders(&self) -> Vec<u64> {
         let leads = |id: &u64, node: &Node| {
-            let status = status(node)?;
+            let status = node.process()?.raw.basic_status();
             let leads = status.soft_state.state == raft::StateType::Leader;
             leads.then_some((status.hard_state.term(), *id))
         };
-        self.nodes.iter().filter_map(|(id, node)| leads(id, node)).max().map(|(_, id)| id)
+        let mut leaders: Vec<_> =
+            self.nodes.iter().filter_map(|(id, node)| leads(id, node)).collect();
+        leaders.sort_unstable();
+        leaders.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The leader of the latest term.
+    pub(crate) fn leader(&self) -> Option<u64> {
+        self.leaders().pop()
     }
 
     pub(crate) fn violated(&mut self, property: &'static str, text: String) {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Seeds tried for a bug, at most.
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 4_000;
 /// Threads that look for bugs.
 const THREADS: usize = 2;
 

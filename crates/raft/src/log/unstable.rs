@@ -9,7 +9,6 @@
 //! entries.len()`; a snapshot's index is `offset - 1` unless entries follow it.
 
 use super::EntryId;
-use crate::planted::{self, Bug};
 use raftpb::{Entry, Snapshot};
 use std::collections::VecDeque;
 use tracing::debug;
@@ -90,9 +89,7 @@ impl Unstable {
     /// Forgets the entries up to `id`, which are durable. An id that is not here any more belongs
     /// to a write that was overtaken: by a snapshot, or by entries of a later term.
     pub(crate) fn stable_to(&mut self, id: EntryId) {
-        let replaced = self.term(id.index) != Some(id.term);
-        let unnoticed = planted::is(Bug::OvertakenWriteCounts) && self.term(id.index).is_some();
-        if id.index < self.offset || (replaced && !unnoticed) {
+        if id.index < self.offset || self.term(id.index) != Some(id.term) {
             debug!(index = id.index, term = id.term, "ignored a write of entries since replaced");
             return;
         }
