@@ -14,7 +14,7 @@ use raft::{Error, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, Ready, SnapshotStatus
 use raftpb::{ConfChange, ConfChangeV2, Entry, EntryType, MembershipChange, Message, MessageType};
 
 /// How long a node that was removed goes on, so that it can tell others.
-const FAREWELL: Millis = 30 * TICK;
+pub(crate) const FAREWELL: Millis = 30 * TICK;
 
 impl World {
     /// Does what node `id` wants, as far as it needs no time.

@@ -2,6 +2,7 @@
 
 use crate::coverage::Point;
 use crate::disk;
+use crate::driver::FAREWELL;
 use crate::node::{Life, Node};
 pub(crate) use crate::plan::Fault;
 use crate::plan::Millis;
@@ -112,6 +113,10 @@ impl World {
 
     /// A member that was removed stops for good.
     pub(crate) fn leave(&mut self, id: u64) {
+        if self.healing && self.is_counted_on(id) {
+            let life = self.life_of(id);
+            return self.after(FAREWELL, Event::Leave(id, life));
+        }
         let Some(node) = self.nodes.get_mut(&id) else { return };
         // One that replays the log from its beginning is no member until it is added.
         if node.process().is_none_or(|process| process.is_member(id)) {

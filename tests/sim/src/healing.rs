@@ -32,8 +32,7 @@ impl World {
     pub(crate) fn mend(&mut self) {
         self.after(LOOK, Event::Mend);
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-            let counted_on = |node: &Node| node.process().is_some_and(|up| up.is_member(id));
-            let needed = self.nodes.values().any(counted_on);
+            let needed = self.is_counted_on(id);
             let Some(node) = self.nodes.get_mut(&id) else { continue };
             node.stalled_until = 0;
             match node.life {
@@ -59,6 +58,17 @@ impl World {
             self.propose(leader, &write);
             self.drive(leader);
         }
+    }
+
+    /// Whether a member, by the newest configuration that anybody applied, takes `id` for one.
+    pub(crate) fn is_counted_on(&self, id: u64) -> bool {
+        let processes = || self.nodes.values().filter_map(Node::process);
+        let Some(newest) = processes().max_by_key(|process| process.kv.applied) else {
+            return false;
+        };
+        let process = |id: u64| self.nodes.get(&id).and_then(Node::process);
+        let counts = |member: u64| process(member).is_some_and(|member| member.is_member(id));
+        members(&newest.conf_state).any(counts)
     }
 
     fn is_lost(&self, id: u64) -> bool {
@@ -97,8 +107,8 @@ impl World {
         // A change is in force once it is applied. Who applied its own removal, as a leader, and
         // could tell nobody has a log that beats the others', who need its vote and cannot give
         // it theirs. Upstream has the same gap.
-        let newest = processes().max_by_key(|(_, process)| process.raw.last_index());
-        let outsider = newest.is_some_and(|(id, process)| !process.is_member(id));
+        let outsider =
+            processes().any(|(id, process)| !process.is_member(id) && self.is_counted_on(id));
         if majority_lost || outsider {
             return self.strand();
         }
