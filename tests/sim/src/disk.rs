@@ -166,14 +166,12 @@ const SNAPSHOTS_KEPT: usize = 2;
 const WAL_DIR: &str = "/wal";
 const SNAP_DIR: &str = "/snap";
 
-/// Files that hold what a bit flip would hurt.
-pub(crate) fn precious_files(fs: &MemFs) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for (dir, end) in [(WAL_DIR, ".wal"), (SNAP_DIR, ".snap")] {
+/// Files that hold what a bit flip would hurt: the log's, and those of snapshots.
+pub(crate) fn precious_files(fs: &MemFs) -> [Vec<PathBuf>; 2] {
+    [(WAL_DIR, ".wal"), (SNAP_DIR, ".snap")].map(|(dir, end)| {
         let names = fs.read_dir(Path::new(dir)).unwrap_or_default();
-        files.extend(names.iter().filter(|n| n.ends_with(end)).map(|n| Path::new(dir).join(n)));
-    }
-    files
+        names.iter().filter(|n| n.ends_with(end)).map(|n| Path::new(dir).join(n)).collect()
+    })
 }
 
 fn append(hard_state: HardState, entries: Vec<raftpb::Entry>, must_sync: bool) -> Append<()> {

@@ -6,6 +6,7 @@ use crate::driver::FAREWELL;
 use crate::node::{Life, Node};
 pub(crate) use crate::plan::Fault;
 use crate::plan::Millis;
+use crate::rng::Rng;
 use crate::world::{Event, World};
 use raftpb::{ConfChange, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState};
 use std::path::Path;
@@ -38,7 +39,7 @@ impl World {
         }
         let busy = |id: &u64| self.nodes[id].process().is_some_and(|up| !up.writing.is_empty());
         let writing: Vec<u64> = up.iter().copied().filter(busy).collect();
-        let at_work = !writing.is_empty() && self.rng.per_mille(700);
+        let at_work = !writing.is_empty() && self.rng.per_mille(900);
         let node = self.rng.pick(if at_work { &writing } else { &up });
         let all: Vec<u64> = self.nodes.keys().copied().collect();
         match fault {
@@ -176,19 +177,19 @@ impl World {
     }
 
     fn flip_bit(&mut self, id: u64) {
-        let (file, at, bit) = (self.rng.next(), self.rng.next(), self.rng.below(8));
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let fs = node.fs.duplicate();
-        let files = disk::precious_files(&fs);
-        let Some(path) =
-            usize::try_from(file % files.len().max(1) as u64).ok().and_then(|at| files.get(at))
-        else {
+        let [log, snapshots] = disk::precious_files(&fs);
+        let files = if self.rng.coin() || snapshots.is_empty() { log } else { snapshots };
+        if files.is_empty() {
             return;
-        };
-        if flip(&fs, path, at, bit).is_some() {
+        }
+        let at = usize::try_from(self.rng.below(files.len() as u64)).expect("below a length");
+        if flip(&fs, &files[at], &mut self.rng).is_some() {
             node.fs = fs;
             node.flipped = true;
-            self.trace.note(self.now, format_args!("{id}: a bit of {} flips", path.display()));
+            let path = files[at].display();
+            self.trace.note(self.now, format_args!("{id}: a bit of {path} flips"));
         }
     }
 
@@ -265,12 +266,12 @@ impl World {
 }
 
 /// Turns over a bit in the used part of a file.
-fn flip(fs: &vfs::MemFs, path: &Path, at: u64, bit: u64) -> Option<()> {
+fn flip(fs: &vfs::MemFs, path: &Path, rng: &mut Rng) -> Option<()> {
     let content = fs.read(path).ok()?;
     let used = content.iter().rposition(|byte| *byte != 0)? as u64 + 1;
-    let at = at % used;
+    let at = rng.below(used);
     let file = fs.open(path, OpenMode::Write).ok()?;
-    let byte = content[usize::try_from(at).ok()?] ^ 1 << bit;
+    let byte = content[usize::try_from(at).ok()?] ^ 1 << rng.below(8);
     file.write_at(&[byte], at).ok()?;
     file.sync_data().ok()
 }

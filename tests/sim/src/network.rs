@@ -24,11 +24,12 @@ impl Network {
             return Vec::new();
         }
         let copies = if rng.per_mille(plan.doubled) { 2 } else { 1 };
-        (0..copies)
-            .map(
-                |_| if rng.per_mille(plan.late) { rng.between(10, 300) } else { rng.between(1, 6) },
-            )
-            .collect()
+        let delay = |_| match rng.below(1000) {
+            odds if odds >= plan.late => rng.between(1, 6),
+            odds if odds % 2 == 0 => rng.between(10, 100),
+            _ => rng.between(100, 700),
+        };
+        (0..copies).map(delay).collect()
     }
 
     /// Two groups that hear nothing of each other.
@@ -43,14 +44,17 @@ impl Network {
         }
     }
 
-    /// A node, perhaps with another, that hears nothing of the rest.
+    /// A node, perhaps with another, of which the rest hears nothing; it may hear the rest.
     pub(crate) fn isolate(&mut self, node: u64, nodes: &[u64], rng: &mut Rng) {
-        let friend = rng.pick(nodes);
+        let (friend, deaf) = (rng.pick(nodes), rng.coin());
         let inside = |id: u64| id == node || id == friend;
         for from in nodes {
             for to in nodes {
-                if inside(*from) != inside(*to) {
+                if inside(*from) && !inside(*to) {
                     self.cut.insert((*from, *to));
+                    if deaf {
+                        self.cut.insert((*to, *from));
+                    }
                 }
             }
         }
