@@ -9,6 +9,8 @@ pub fn run(tests: bool) -> Result<()> {
     tidy::run()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     shell::run(shell::cargo(&clippy))?;
+    let planted = ["clippy", "-p", "quorate-sim", "--features", "planted-bugs", "--all-targets"];
+    shell::run(shell::cargo(&[&planted[..], &["--", "-D", "warnings"]].concat()))?;
     let mut doc = shell::cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     shell::run(doc)?;

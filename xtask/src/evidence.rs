@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 11] = [
+const LINES: [Line; 13] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -58,6 +58,28 @@ const LINES: [Line; 11] = [
         steps: &["cargo xtask test -p quorate-wal --test damage"],
     },
     Line { id: "2.7", title: "benches", steps: &["cargo xtask bench"] },
+    Line {
+        id: "3.1",
+        title: "2,000 simulated seeds in the test command, 100,000 once",
+        steps: &[
+            "cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=0..10000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=10000..20000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=20000..30000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=30000..40000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=40000..50000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=50000..60000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=60000..70000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=70000..80000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=80000..90000 cargo xtask test -p quorate-sim --test seeds",
+            "QUORATE_SEEDS=90000..100000 cargo xtask test -p quorate-sim --test seeds",
+        ],
+    },
+    Line {
+        id: "3.2",
+        title: "the simulator finds each planted bug",
+        steps: &["cargo xtask test -p quorate-sim --features planted-bugs --test planted"],
+    },
     Line {
         id: "3.4",
         title: "the real etcd runs on directories and images of ours",

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs};
 
+const PLANTED: [&str; 7] =
+    ["test", "-p", "quorate-sim", "--features", "planted-bugs", "--test", "planted"];
+
 /// Runs `cargo test` with `args`, or for the whole workspace if there are none.
 pub fn run(args: &[String]) -> Result<()> {
     let started = Instant::now();
@@ -18,7 +21,8 @@ pub fn run(args: &[String]) -> Result<()> {
         fs::remove_dir_all(&figures).context("clearing the figures of the run before")?;
     }
     let mut selected: Vec<&str> = args.iter().map(String::as_str).collect();
-    if selected.is_empty() {
+    let everything = selected.is_empty();
+    if everything {
         // Benches alone, and LMDB to build for them.
         selected.extend(["--workspace", "--exclude", "quorate-beside-lmdb"]);
     }
@@ -30,7 +34,11 @@ pub fn run(args: &[String]) -> Result<()> {
     {
         command.env("QUORATE_RAFT_SCRIPTS", scripts);
     }
-    let tests = shell::run(command);
+    let mut tests = shell::run(command);
+    if everything {
+        // Code with planted bugs is built apart: no other test runs on it.
+        tests = tests.and(shell::run(shell::cargo(&PLANTED)));
+    }
     for line in read_figures(&figures)? {
         println!("{line}");
     }

@@ -13,6 +13,10 @@ mod config;
 mod describe;
 mod log;
 mod memory_storage;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 pub mod quorum;
 mod raft;
 mod rand;

@@ -4,6 +4,7 @@
 //! Invariant: the entries are contiguous and follow `compacted`.
 
 use crate::log::limit_size;
+use crate::planted::{self, Bug};
 use crate::storage::{Storage, StorageError};
 use raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use std::collections::VecDeque;
@@ -86,7 +87,7 @@ impl MemoryStorage {
         let before = self.snapshot.metadata.take().and_then(|metadata| metadata.conf_state);
         let metadata = SnapshotMetadata {
             conf_state: conf_state.or(before),
-            index: Some(index),
+            index: Some(index + u64::from(planted::is(Bug::SnapshotOffByOne))),
             term: Some(term),
         };
         self.snapshot = Snapshot { data: Some(data), metadata: Some(metadata) };

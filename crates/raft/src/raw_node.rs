@@ -401,6 +401,12 @@ impl<S: Storage> RawNode<S> {
         self.raft.log.last_index()
     }
 
+    /// The term of the entry at `index`, stable or not; also of the one before the first. `None` if
+    /// the log does not know it.
+    pub fn term(&self, index: u64) -> Option<u64> {
+        self.raft.log.term(index)
+    }
+
     /// All entries from the first to the last, stable or not. For scripted tests.
     #[doc(hidden)]
     pub fn all_entries(&self) -> Vec<Entry> {

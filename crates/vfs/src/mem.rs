@@ -14,7 +14,10 @@
 //! half-written sectors: a sector is old or new, which is also what the log's format relies on.
 //! Everything drawn at random comes from the seed.
 
+mod random;
+
 use crate::{Error, File, Fs, OpenMode, Operation, Result};
+use random::Random;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -52,6 +55,12 @@ impl MemFs {
         disk.fault = Fault::Once { at: disk.operations + n };
     }
 
+    /// Makes the `n`-th sync of a file from now (1 is the next) fail once; nothing is durable by
+    /// it.
+    pub fn fail_nth_sync(&self, n: u64) {
+        self.lock().fault = Fault::Sync { after: n };
+    }
+
     /// Lets `n` more such operations succeed and fails all that follow: the power is out. What
     /// the first failing one wrote may or may not be found by [`MemFs::crash`].
     pub fn cut_power_after(&self, n: u64) {
@@ -62,7 +71,7 @@ impl MemFs {
     /// The disk as the next boot finds it if the power fails now. This one stays as it is.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         // Some crashes lose all, some nothing, most a part: the extremes find their own bugs.
         let odds = [0, 256, 128, 230, 26][random.below(5)];
         let disk = self.lock();
@@ -338,6 +347,10 @@ enum Fault {
     Once {
         at: u64,
     },
+    /// The sync so many syncs from now fails; 0 is none.
+    Sync {
+        after: u64,
+    },
     /// Every operation after this number fails.
     PowerOut {
         after: u64,
@@ -348,10 +361,15 @@ impl Disk {
     /// Counts an operation, or fails it if its time has come.
     fn count(&mut self, operation: Operation, path: &Path) -> Result<()> {
         self.operations += 1;
-        let fails = match self.fault {
+        let fails = match &mut self.fault {
             Fault::None => false,
-            Fault::Once { at } => self.operations == at,
-            Fault::PowerOut { after } => self.operations > after,
+            Fault::Sync { after } => {
+                let this = operation == Operation::Sync && *after > 0;
+                *after -= u64::from(this);
+                this && *after == 0
+            }
+            Fault::Once { at } => self.operations == *at,
+            Fault::PowerOut { after } => self.operations > *after,
         };
         if fails {
             return Err(Error::new(operation, path, io::Error::other("planned disk failure")));
@@ -564,28 +582,6 @@ fn names(path: &Path) -> impl Iterator<Item = String> {
 
 fn index(offset: u64) -> usize {
     usize::try_from(offset).expect("a disk in memory is smaller than memory")
-}
-
-/// SplitMix64: the same seed gives the same crash on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        index(self.next() % bound as u64)
-    }
-
-    /// True in `odds` of 256 cases.
-    fn happens(&mut self, odds: usize) -> bool {
-        self.below(256) < odds
-    }
 }
 
 #[cfg(test)]

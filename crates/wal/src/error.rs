@@ -93,6 +93,16 @@ pub enum Error {
         found: u64,
     },
 
+    /// The log goes on from a later snapshot, which came from a leader; what it holds behind the
+    /// one to start from was replaced. Without the later one's file the log says nothing.
+    #[error("log goes on from the snapshot at index {snapshot}, it cannot be read from {start}")]
+    Superseded {
+        /// Index of the snapshot to start from.
+        start: u64,
+        /// Index of the later one.
+        snapshot: u64,
+    },
+
     /// The caller wants to write what could not be read back. Nothing was written.
     #[error("refused to write to the log: {reason}")]
     Invalid {

@@ -9,6 +9,10 @@
 //! [`Error::Torn`], [`repair`] and open once more.
 
 mod error;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod read;
 mod record;
 mod repair;

@@ -3,6 +3,7 @@
 //! Nothing here locks what it reads, so that a member may run on the log meanwhile; a torn tail
 //! is taken for the end, as etcd does when reading only. Only [`purge`] changes anything.
 
+use crate::planted::{self, Bug};
 use crate::replay::Replay;
 use crate::scan::{Item, Scan};
 use crate::segment::{self, Name, Segment};
@@ -85,6 +86,7 @@ pub fn purge(fs: &dyn Fs, dir: &Path, max: usize) -> Result<Vec<PathBuf>> {
         let file = fs.open(&path, OpenMode::Write)?;
         match file.try_lock() {
             Ok(()) => fs.remove(&path)?,
+            Err(e) if e.is_locked() && planted::is(Bug::PurgesTooMuch) => fs.remove(&path)?,
             Err(e) if e.is_locked() => break,
             Err(e) => return Err(e.into()),
         }

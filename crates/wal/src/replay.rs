@@ -4,7 +4,16 @@
 //! index that is taken replaces it and drops what follows, the last hard state wins, the
 //! snapshot to start from must have its record. Stricter than etcd where the log itself proves
 //! the bytes wrong; each rule stands at its check.
+//!
+//! Three differences. A snapshot to start from is refused if a later one, committed, replaced the
+//! log: etcd, when that one's file cannot be read, starts from the older one and takes entries
+//! for committed that never were. An entry up to the snapshot drops what follows it too, and a snapshot that
+//! came from a leader replaces the whole log, also what stands behind its index. In both cases
+//! etcd brings entries back that had been replaced, behind a snapshot of a later term; the member
+//! then takes its log for older than it is, and may vote for a leader that lacks what was
+//! committed.
 
+use crate::planted::{self, Bug};
 use crate::scan::{Item, Scan};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -27,6 +36,11 @@ pub(crate) struct Replay {
     start: Snapshot,
     contents: Contents,
     found_start: bool,
+    /// Term of the entry at the snapshot's index, if the log holds one there.
+    start_entry_term: Option<u64>,
+    /// Later snapshots' records, as index and term, if entries are kept.
+    later: Vec<(u64, u64)>,
+    keeps_entries: bool,
     /// Index of the last entry or snapshot record, for the name of the next segment.
     pub last_index: u64,
 }
@@ -34,7 +48,15 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn new(start: &Snapshot) -> Self {
         let last_index = start.index();
-        Self { start: start.clone(), contents: Contents::default(), found_start: false, last_index }
+        Self {
+            start: start.clone(),
+            contents: Contents::default(),
+            found_start: false,
+            start_entry_term: None,
+            later: Vec::new(),
+            keeps_entries: false,
+            last_index,
+        }
     }
 
     /// Takes all that is left of a scan.
@@ -43,6 +65,7 @@ impl Replay {
     /// The scan's, and corruption that shows only across records. What was read up to an error
     /// stays and [`Replay::finish`] gives it.
     pub(crate) fn read(&mut self, scan: &mut Scan<'_>) -> Result<()> {
+        self.keeps_entries = true;
         self.read_with(scan, Self::take_entry)
     }
 
@@ -70,18 +93,42 @@ impl Replay {
     /// The contents.
     ///
     /// # Errors
-    /// [`Error::SnapshotNotFound`]. A Go member misses this in write mode, where a later call
-    /// overwrites the error.
+    /// [`Error::SnapshotNotFound`]: a Go member misses this in write mode, where a later call
+    /// overwrites the error. [`Error::Superseded`].
     pub(crate) fn finish(self) -> Result<Contents> {
-        if self.found_start {
-            return Ok(self.contents);
+        if !self.found_start {
+            let (index, term) = (self.start.index(), self.start.term());
+            return Err(Error::SnapshotNotFound { index, term });
         }
-        Err(Error::SnapshotNotFound { index: self.start.index(), term: self.start.term() })
+        match self.superseded_by() {
+            None => Ok(self.contents),
+            Some(snapshot) => Err(Error::Superseded { start: self.start.index(), snapshot }),
+        }
+    }
+
+    /// The index of a committed snapshot that the log goes on from, rather than from entries it
+    /// holds. What stands before it was replaced, committed or not.
+    fn superseded_by(&self) -> Option<u64> {
+        if !self.keeps_entries {
+            return None;
+        }
+        let held = |index: u64| {
+            let at = usize::try_from(index - self.start.index() - 1).ok()?;
+            self.contents.entries.get(at).map(Entry::term)
+        };
+        let commit = self.contents.hard_state.commit();
+        let mut later = self.later.iter().filter(|(index, _)| *index <= commit);
+        later.find(|(index, term)| held(*index) != Some(*term)).map(|(index, _)| *index)
     }
 
     fn take_entry(&mut self, entry: Entry, scan: &Scan<'_>) -> Result<()> {
         self.last_index = entry.index();
         if entry.index() <= self.start.index() {
+            let at_start = entry.index() == self.start.index();
+            self.start_entry_term = at_start.then(|| entry.term());
+            if !planted::is(Bug::ReplacedEntriesReturn) {
+                self.contents.entries.clear();
+            }
             return Ok(());
         }
         let entries = &mut self.contents.entries;
@@ -112,6 +159,9 @@ impl Replay {
     fn take_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.last_index = self.last_index.max(snapshot.index());
         if snapshot.index() != self.start.index() {
+            if snapshot.index() > self.start.index() {
+                self.later.push((snapshot.index(), snapshot.term()));
+            }
             return Ok(());
         }
         if snapshot.term() != self.start.term() {
@@ -122,6 +172,12 @@ impl Replay {
             });
         }
         self.found_start = true;
+        // A snapshot of the member's own stands for entries it has. If this one's entry is not
+        // here, it came from a leader, and all that was before it went with it.
+        let received = self.start_entry_term != Some(snapshot.term());
+        if received && !planted::is(Bug::ReceivedSnapshotKeepsLog) {
+            self.contents.entries.clear();
+        }
         Ok(())
     }
 }

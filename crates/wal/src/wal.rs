@@ -15,6 +15,7 @@
 //!
 //! What it is not: a thread. Group commit is [`crate::stage`]'s.
 
+use crate::planted::{self, Bug};
 use crate::record::{self, Encoder};
 use crate::replay::Replay;
 use crate::scan::Scan;
@@ -201,9 +202,8 @@ impl Wal {
         if says_nothing {
             return Ok(!entries.is_empty());
         }
-        let must_sync = !entries.is_empty()
-            || state.term() != self.state.term()
-            || state.vote() != self.state.vote();
+        let voted = state.term() != self.state.term() || state.vote() != self.state.vote();
+        let must_sync = !entries.is_empty() || (voted && !planted::is(Bug::VoteNotSynced));
         self.encoder.push_state(state);
         self.state = *state;
         Ok(must_sync)
@@ -408,12 +408,17 @@ impl Wal {
     /// none.
     fn begin_segment(&mut self) -> Result<()> {
         self.tail().file.set_len(self.offset)?;
-        self.sync_tail()?;
+        if !planted::is(Bug::CutWithoutSync) {
+            self.sync_tail()?;
+        }
         self.prepare_segment()?;
         let Prepared { path, file } = self.prepared.take().expect("prepared just above");
         let name = Name { seq: self.tail().name.seq + 1, index: self.last_index + 1 };
         self.segments.push(Segment { name, file });
         self.offset = 0;
+        if planted::is(Bug::CrcNotChained) {
+            self.encoder = Encoder::new(0);
+        }
         self.encoder.push_crc();
         self.encoder.push_metadata(&self.metadata);
         if self.state.term() > 0 {
@@ -444,7 +449,9 @@ fn lock(file: &dyn File, path: PathBuf) -> Result<()> {
 /// after another crash, they could stand behind a new record that was torn, and pass for it.
 fn clear_behind(file: &dyn File, offset: u64, segment_bytes: u64) -> Result<()> {
     let len = file.len()?.max(segment_bytes);
-    file.set_len(offset)?;
+    if !planted::is(Bug::LeftoversKept) {
+        file.set_len(offset)?;
+    }
     file.allocate(len)?;
     file.sync_all()?;
     Ok(())

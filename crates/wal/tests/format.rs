@@ -226,3 +226,53 @@ fn a_failed_write_or_sync_is_final() {
         assert_eq!(fs.operations(), operations, "the disk is left alone");
     }
 }
+
+#[test]
+fn a_received_snapshot_replaces_entries_behind_it_and_one_of_the_members_own_does_not() {
+    let check = |term: u64, want: &[u64]| {
+        let fs = mem();
+        let mut wal = create(&fs);
+        let entries: Vec<_> = (1..=5).map(|index| entry(1, index, b"x")).collect();
+        wal.save(&state(1, 1, 2), &entries).unwrap();
+        wal.save_snapshot(&snapshot(3, term)).unwrap();
+        wal.save(&state(term, 0, 3), &[]).unwrap();
+        wal.close().unwrap();
+        let (_, contents) = open(&fs, &snapshot(3, term)).unwrap();
+        let indexes: Vec<u64> = contents.entries.iter().map(Entry::index).collect();
+        assert_eq!(indexes, want, "snapshot of term {term}");
+    };
+    check(1, &[4, 5]);
+    check(2, &[]);
+}
+
+#[test]
+fn an_entry_up_to_the_snapshot_drops_what_followed_it_before() {
+    let fs = mem();
+    let mut wal = create(&fs);
+    let entries: Vec<_> = (1..=5).map(|index| entry(1, index, b"x")).collect();
+    wal.save(&state(1, 1, 2), &entries).unwrap();
+    wal.save(&state(2, 0, 3), &[entry(2, 3, b"y")]).unwrap();
+    wal.save_snapshot(&snapshot(3, 2)).unwrap();
+    wal.close().unwrap();
+    let (_, contents) = open(&fs, &snapshot(3, 2)).unwrap();
+    assert_eq!(contents.entries, []);
+}
+
+#[test]
+fn a_log_is_not_read_from_before_a_snapshot_that_replaced_it() {
+    let fs = mem();
+    let mut wal = create(&fs);
+    let entries: Vec<_> = (1..=5).map(|index| entry(1, index, b"x")).collect();
+    wal.save(&state(1, 1, 2), &entries).unwrap();
+    wal.save_snapshot(&snapshot(3, 2)).unwrap();
+    // Until it is committed it counts for nothing.
+    let read = wal::read_all(&*fs, Path::new(DIR), &Snapshot::default()).unwrap();
+    assert_eq!(read.entries.len(), 5);
+    wal.save(&state(2, 0, 3), &[]).unwrap();
+    wal.save(&state(2, 0, 4), &[entry(2, 4, b"y")]).unwrap();
+    wal.close().unwrap();
+    let error = open(&fs, &Snapshot::default()).unwrap_err();
+    assert!(matches!(error, Error::Superseded { start: 0, snapshot: 3 }), "{error}");
+    let (_, contents) = open(&fs, &snapshot(3, 2)).unwrap();
+    assert_eq!(contents.entries, [entry(2, 4, b"y")]);
+}

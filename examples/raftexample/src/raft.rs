@@ -20,7 +20,7 @@ use bytes::Bytes;
 use peer::{Local, PeerUrl, SnapshotOutcome, Transport};
 use prost::Message as _;
 use raftpb::{
-    ConfChange, ConfChangeType, ConfState, Entry, EntryType, MembershipChange, Message,
+    ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, MembershipChange, Message,
     MessageType, Snapshot,
 };
 use std::path::PathBuf;
@@ -327,16 +327,17 @@ impl RaftNode {
     /// Makes durable what this node is about to promise. A snapshot goes before the entries that
     /// follow it.
     fn save(&mut self, ready: &Ready) -> Result<()> {
+        let hard_state = ready.hard_state.unwrap_or_default();
         if let Some(snapshot) = &ready.snapshot {
             self.save_snapshot(snapshot)?;
-        }
-        let hard_state = ready.hard_state.unwrap_or_default();
-        self.wal.save(&hard_state, &ready.entries).context("writing the log")?;
-        if ready.snapshot.is_some() {
             // The record counts only with a hard state that commits it, and the answer to the
-            // leader says that both are here.
+            // leader says that both are here. It goes before the entries: were it lost and they
+            // not, they would follow a gap, and the log could not be read.
+            let commits_it = HardState { commit: Some(snapshot.index()), ..hard_state };
+            self.wal.save(&commits_it, &[]).context("writing the log")?;
             self.wal.sync().context("syncing the log")?;
         }
+        self.wal.save(&hard_state, &ready.entries).context("writing the log")?;
         if let Some(last) = ready.entries.last() {
             debug!(index = last.index(), entries = ready.entries.len(), "wal: saved and synced");
         }

@@ -12,6 +12,7 @@
 
 mod unstable;
 
+use crate::planted::{self, Bug};
 use crate::storage::{Storage, StorageError};
 pub(crate) use unstable::Unstable;
 
@@ -95,6 +96,9 @@ impl<S: Storage> RaftLog<S> {
     /// is committed (raft section 5.4.1).
     pub(crate) fn is_up_to_date(&self, their: EntryId) -> bool {
         let our = self.last_entry_id();
+        if planted::is(Bug::VoteToShorterLog) {
+            return their.term >= our.term;
+        }
         (their.term, their.index) >= (our.term, our.index)
     }
 
@@ -106,11 +110,17 @@ impl<S: Storage> RaftLog<S> {
         entries: Vec<Entry>,
         committed: u64,
     ) -> Option<u64> {
-        if !self.matches(prev) {
+        let blind = planted::is(Bug::AppendBlindlyAccepted) && prev.index <= self.last_index();
+        if !self.matches(prev) && !blind {
             return None;
         }
         let last_new = prev.index + entries.len() as u64;
-        if let Some(at) = entries.iter().position(|entry| !self.matches(EntryId::of(entry))) {
+        let last = self.last_index();
+        let is_new = |entry: &Entry| {
+            (!self.matches(EntryId::of(entry)) || planted::is(Bug::DuplicateTruncates))
+                && (entry.index() > last || !planted::is(Bug::ConflictKept))
+        };
+        if let Some(at) = entries.iter().position(is_new) {
             let conflict = entries[at].index();
             assert!(
                 conflict > self.committed,

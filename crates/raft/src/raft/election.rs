@@ -4,6 +4,7 @@
 use super::{Raft, to};
 use crate::NONE;
 use crate::log::EntryId;
+use crate::planted::{self, Bug};
 use crate::ready::StateType;
 use crate::storage::Storage;
 use bytes::Bytes;
@@ -96,6 +97,7 @@ impl<S: Storage> Raft<S> {
         let from = message.from();
         let can_vote = self.vote == from
             || (self.vote == NONE && self.lead == NONE)
+            || planted::is(Bug::SecondVote)
             || (kind == MessageType::MsgPreVote && message.term() > self.term);
         let candidate = EntryId { term: message.log_term(), index: message.index() };
         // A learner votes too: it may be a voter already by a change it has not applied.

@@ -3,6 +3,7 @@
 use super::election::Campaign;
 use super::{Raft, to};
 use crate::log::EntryId;
+use crate::planted::{self, Bug};
 use crate::ready::{ReadState, StateType};
 use crate::storage::Storage;
 use crate::tracker::ProgressTracker;
@@ -85,6 +86,9 @@ impl<S: Storage> Raft<S> {
         if prev.index < self.log.committed {
             // An old append; what is committed is the same as the leader's.
             answer.index = Some(self.log.committed);
+            if planted::is(Bug::AcknowledgesTheMessage) {
+                answer.index = Some(prev.index + message.entries.len() as u64);
+            }
             self.send(answer);
             return;
         }

@@ -6,6 +6,7 @@
 use super::Raft;
 use crate::Error;
 use crate::confchange::{ChangeError, Changed, Changer};
+use crate::planted::{self, Bug};
 use crate::ready::StateType;
 use crate::storage::Storage;
 use prost::Message as _;
@@ -29,6 +30,7 @@ impl<S: Storage> Raft<S> {
         let changes = entries.iter().map(decode_change).collect::<Result<Vec<_>, _>>()?;
         let pending_before = self.pending_conf_index;
         let first = self.log.last_index() + 1;
+        let mut early = None;
         for ((entry, change), index) in entries.iter_mut().zip(changes).zip(first..) {
             let Some(change) = change else { continue };
             match self.refuse_change(&change) {
@@ -37,13 +39,19 @@ impl<S: Storage> Raft<S> {
                     let normal = Some(EntryType::EntryNormal.into());
                     *entry = Entry { r#type: normal, ..Entry::default() };
                 }
-                _ => self.pending_conf_index = index,
+                _ => {
+                    self.pending_conf_index = index;
+                    early = planted::is(Bug::ConfigurationAtAppend).then_some(change);
+                }
             }
         }
         if !self.append_entries(entries) {
             // Changes that did not get into the log block no others.
             self.pending_conf_index = pending_before;
             return Err(Error::ProposalDropped);
+        }
+        if let Some(changed) = early.and_then(|change| self.changed_by(&change).ok()) {
+            self.switch_to_config(changed);
         }
         self.broadcast_append();
         Ok(())

@@ -24,6 +24,7 @@ mod replication;
 
 use crate::config::{Config, ConfigError, ReadOnlyOption};
 use crate::log::{EntryId, RaftLog, encoded_size, payload_size};
+use crate::planted::{self, Bug};
 use crate::rand::Rand;
 use crate::read_only::ReadOnly;
 use crate::ready::{ReadState, SoftState, StateType};
@@ -202,7 +203,7 @@ impl<S: Storage> Raft<S> {
         match kind {
             // Nobody takes over a term that is only being asked about, or one that was promised
             // for an election still to come.
-            MessageType::MsgPreVote => {}
+            MessageType::MsgPreVote if !planted::is(Bug::PreVoteRaisesTerm) => {}
             MessageType::MsgPreVoteResp if !message.reject() => {}
             MessageType::MsgApp | MessageType::MsgHeartbeat | MessageType::MsgSnap => {
                 self.become_follower(message.term(), message.from());
@@ -345,7 +346,9 @@ impl<S: Storage> Raft<S> {
     fn reset(&mut self, term: u64) {
         if self.term != term {
             self.term = term;
-            self.vote = NONE;
+            if !planted::is(Bug::TermKeepsVote) {
+                self.vote = NONE;
+            }
         }
         self.lead = NONE;
         self.election_elapsed = 0;

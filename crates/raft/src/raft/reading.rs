@@ -3,6 +3,7 @@
 
 use super::{Raft, to};
 use crate::NONE;
+use crate::planted::{self, Bug};
 use crate::ready::ReadState;
 use crate::storage::Storage;
 use raftpb::{Message, MessageType};
@@ -10,7 +11,7 @@ use raftpb::{Message, MessageType};
 impl<S: Storage> Raft<S> {
     /// Takes a read request, of this node or forwarded by a follower.
     pub(super) fn read_index(&mut self, request: Message) {
-        if self.has_committed_in_term() {
+        if self.has_committed_in_term() || planted::is(Bug::ReadBeforeCommit) {
             self.start_read(request);
         } else {
             // A new leader does not know yet how far its predecessors have committed. That holds
@@ -22,8 +23,12 @@ impl<S: Storage> Raft<S> {
 
     fn start_read(&mut self, request: Message) {
         let commit = self.log.committed;
-        // The only voter has nobody to ask.
-        if self.lease_based_reads() || self.tracker.is_singleton() {
+        // The only voter has nobody to ask. A leader that was removed, and leads on until another
+        // is elected, has: the one voter left may be leading already. Go answers at once then.
+        let voter = self.tracker.config.voters.contains(self.id);
+        let alone = self.tracker.is_singleton() && (voter || planted::is(Bug::RemovedLeaderReads));
+        let alone = alone || planted::is(Bug::ReadWithoutQuorum);
+        if self.lease_based_reads() || alone {
             self.answer_read(request, commit);
             return;
         }
@@ -77,7 +82,10 @@ impl<S: Storage> Raft<S> {
 #[cfg(test)]
 mod tests {
     use crate::{Config, MemoryStorage, RawNode};
-    use raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
+    use raftpb::{
+        ConfChange, ConfChangeType, ConfState, Entry, HardState, MembershipChange, Message,
+        MessageType, Snapshot, SnapshotMetadata,
+    };
 
     /// Entry 3 was committed and answered, but the durable commit index is still 2.
     #[test]
@@ -105,5 +113,49 @@ mod tests {
             }
         }
         assert_eq!(answers, [4]);
+    }
+
+    /// Nodes 1 and 2; 1 leads, and applies its own removal.
+    #[test]
+    fn a_leader_that_was_removed_asks_the_one_voter_left_before_it_answers_a_read() {
+        let conf_state = Some(ConfState { voters: vec![1, 2], ..ConfState::default() });
+        let metadata = Some(SnapshotMetadata { conf_state, index: Some(2), term: Some(1) });
+        let mut storage = MemoryStorage::new();
+        storage.apply_snapshot(Snapshot { metadata, ..Snapshot::default() }).expect("newer");
+        let config = Config { id: 1, pre_vote: false, ..Config::default() };
+        let mut node = RawNode::new(config, storage).expect("a valid start");
+        let mut reads = 0;
+        let mut settle = |node: &mut RawNode<MemoryStorage>| {
+            while node.has_ready() {
+                let ready = node.ready();
+                node.storage_mut().append(&ready.entries);
+                reads += ready.read_states.len();
+                node.advance();
+            }
+            reads
+        };
+        let answer = |kind: MessageType, index| Message {
+            r#type: Some(kind.into()),
+            from: Some(2),
+            to: Some(1),
+            term: Some(1),
+            index: Some(index),
+            ..Message::default()
+        };
+        node.campaign().expect("not refused");
+        settle(&mut node);
+        node.step(answer(MessageType::MsgVoteResp, 0)).expect("a vote");
+        settle(&mut node);
+        node.step(answer(MessageType::MsgAppResp, 3)).expect("an acknowledgement");
+        settle(&mut node);
+        let kind = Some(ConfChangeType::ConfChangeRemoveNode.into());
+        let removal = ConfChange { r#type: kind, node_id: Some(1), ..ConfChange::default() };
+        node.apply_conf_change(&removal.to_v2()).expect("a valid change");
+        node.read_index("read".into());
+        assert_eq!(settle(&mut node), 0);
+        let echo = Some(bytes::Bytes::copy_from_slice(&1u64.to_le_bytes()));
+        let heard = Message { context: echo, ..answer(MessageType::MsgHeartbeatResp, 0) };
+        node.step(heard).expect("an answer");
+        assert_eq!(settle(&mut node), 1);
     }
 }

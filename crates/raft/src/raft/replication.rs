@@ -2,6 +2,7 @@
 
 use super::{Raft, to};
 use crate::log::{EntryId, payload_size};
+use crate::planted::{self, Bug};
 use crate::storage::{Storage, StorageError};
 use crate::tracker::ProgressState;
 use raftpb::{Entry, MessageType};
@@ -25,6 +26,11 @@ impl<S: Storage> Raft<S> {
         let mut own = to(self.id, MessageType::MsgAppResp);
         own.index = Some(last);
         self.send(own);
+        if planted::is(Bug::LeaderCountsItselfEarly)
+            && let Some(own) = self.tracker.progress.get_mut(&self.id)
+        {
+            own.maybe_update(last);
+        }
         true
     }
 
@@ -44,8 +50,16 @@ impl<S: Storage> Raft<S> {
 
     /// Moves the commit index to what a quorum has, if that is of this term.
     pub(super) fn maybe_commit(&mut self) -> bool {
-        let index = self.tracker.committed();
-        self.log.maybe_commit(EntryId { term: self.term, index })
+        let index = if planted::is(Bug::LearnerCounted) {
+            self.tracker.committed_with_learners()
+        } else {
+            self.tracker.committed()
+        };
+        let mut term = self.term;
+        if planted::is(Bug::OlderTermCommitted) {
+            term = self.log.term(index).unwrap_or(term);
+        }
+        self.log.maybe_commit(EntryId { term, index })
     }
 
     /// Sends each follower what it lacks, or at least the commit index.
@@ -152,7 +166,10 @@ impl<S: Storage> Raft<S> {
             }
             let Some(member) = self.tracker.progress.get_mut(&id) else { continue };
             // Never more than it is known to have: it could not tell what it lacks.
-            let commit = member.matched.min(self.log.committed);
+            let mut commit = member.matched.min(self.log.committed);
+            if planted::is(Bug::HeartbeatCommitsAll) {
+                commit = self.log.committed;
+            }
             member.sent_commit = commit;
             let mut heartbeat = to(id, MessageType::MsgHeartbeat);
             heartbeat.commit = Some(commit);

@@ -106,6 +106,14 @@ impl ProgressTracker {
         self.config.voters.committed_index(|id| self.progress.get(&id).map(|pr| pr.matched))
     }
 
+    /// The same with learners taken for voters, for [`crate::planted`].
+    pub(crate) fn committed_with_learners(&self) -> u64 {
+        let quorum = self.config.voters.incoming.len() / 2;
+        let mut matched: Vec<u64> = self.progress.values().map(|member| member.matched).collect();
+        matched.sort_unstable_by(|one, other| other.cmp(one));
+        matched.get(quorum).copied().unwrap_or_default()
+    }
+
     /// The first member whose id is above `id`. Walking the members with this borrows nothing in
     /// between; ids start at 1, so a walk starts at 0.
     pub(crate) fn member_after(&self, id: u64) -> Option<u64> {

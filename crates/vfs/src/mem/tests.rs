@@ -58,6 +58,21 @@ fn a_planned_failure_hits_once_and_a_power_cut_for_ever() {
 }
 
 #[test]
+fn a_failed_sync_makes_nothing_durable_and_the_next_one_does() {
+    let fs = MemFs::new();
+    let file = fs.open(Path::new("/f"), OpenMode::CreateNew).unwrap();
+    fs.sync_dir(Path::new("/")).unwrap();
+    fs.fail_nth_sync(2);
+    file.sync_data().unwrap();
+    file.write_at(b"abcd", 0).unwrap();
+    assert!(file.sync_data().is_err());
+    let lost = (0..50).filter(|seed| contents(&fs.crash(*seed), "/f").unwrap().is_empty()).count();
+    assert!((1..50).contains(&lost), "{lost}");
+    file.sync_data().unwrap();
+    assert_eq!(contents(&fs.crash(1), "/f").unwrap(), b"abcd");
+}
+
+#[test]
 fn a_renamed_directory_keeps_its_files_and_locks_exclude() {
     let fs = MemFs::new();
     fs.create_dir_all(Path::new("/a.tmp")).unwrap();

@@ -18,6 +18,7 @@
 mod db;
 mod envelope;
 
+use crate::planted::{self, Bug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::{Fs, OpenMode};
@@ -160,8 +161,12 @@ impl Snapshotter {
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let file = self.fs.open(path, OpenMode::Truncate)?;
         file.write_at(bytes, 0)?;
-        file.sync_all()?;
-        self.fs.sync_dir(&self.dir)?;
+        if !planted::is(Bug::SnapshotNotSynced) {
+            file.sync_all()?;
+        }
+        if !planted::is(Bug::SnapshotNameNotSynced) {
+            self.fs.sync_dir(&self.dir)?;
+        }
         Ok(())
     }
 

@@ -1,0 +1,95 @@
+//! What happened in a run, to be sure that it did: a proof over runs in which nothing went wrong
+//! proves nothing. One counter a point; over all seeds none may be zero.
+
+use std::fmt;
+
+macro_rules! points {
+    ($($name:ident $text:literal,)*) => {
+        /// A thing that must happen somewhere.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Point { $(
+            #[doc = $text]
+            $name,
+        )* }
+
+        const NAMES: &[&str] = &[$($text),*];
+        const POINTS: usize = NAMES.len();
+    };
+}
+
+points! {
+    Elections "elections",
+    Transfers "transfers",
+    Truncations "truncations",
+    SnapshotsMade "snapshots made",
+    SnapshotsInstalled "snapshots installed",
+    ConfChanges "conf changes",
+    PowerCuts "power cuts",
+    Kills "kills",
+    TornWrites "torn writes",
+    FailedSyncs "failed syncs",
+    Stalls "stalls",
+    FrozenLeaders "frozen leaders",
+    FlipsReported "flips reported",
+    FlipsHarmless "flips without effect",
+    FailedBoots "boots cut short",
+    MembersReplaced "lost members replaced",
+    Partitions "partitions",
+    IsolatedLeaders "isolated leaders",
+    OneWayLinks "one-way links",
+    Lost "messages lost",
+    Duplicated "messages doubled",
+    WalCuts "wal cuts",
+    Purges "purges",
+    GroupCommits "group commits",
+    UnstableApplies "applied before durable",
+    Writes "writes acknowledged",
+    WritesUnknown "writes of unknown outcome",
+    Reads "reads answered",
+    LeaseReads "lease reads",
+}
+
+/// The counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage([u64; POINTS]);
+
+impl Coverage {
+    /// Counts one.
+    pub fn hit(&mut self, point: Point) {
+        self.add(point, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&mut self, point: Point, count: u64) {
+        self.0[point as usize] += count;
+    }
+
+    /// The count of a point.
+    #[must_use]
+    pub fn count(&self, point: Point) -> u64 {
+        self.0[point as usize]
+    }
+
+    /// Adds what happened in another run.
+    pub fn merge(&mut self, other: &Coverage) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// What never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        NAMES.iter().zip(self.0).filter(|(_, count)| *count == 0).map(|(name, _)| *name).collect()
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, count)) in NAMES.iter().zip(self.0).enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(f, "{comma}{name} {count}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! The tail of what happened, for the report of a failure. A run keeps none; a failed seed is
+//! run again with it on, and does the same.
+
+use std::collections::VecDeque;
+use std::fmt::Arguments;
+
+/// Lines kept.
+const LINES: usize = 120;
+
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    on: bool,
+    lines: VecDeque<String>,
+}
+
+impl Trace {
+    pub(crate) fn new(on: bool) -> Self {
+        Self { on, lines: VecDeque::new() }
+    }
+
+    /// Whether lines are kept; to ask before a line that costs something to make.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    pub(crate) fn note(&mut self, now: u64, line: Arguments<'_>) {
+        if !self.on {
+            return;
+        }
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(format!("{now:6} ms  {line}"));
+    }
+
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.lines.into()
+    }
+}
