@@ -131,7 +131,7 @@ impl Compactor {
     /// The sparsest sealed file with the neighbours that fit beside it into one.
     fn pick(&self) -> Option<Vec<Arc<Segment>>> {
         let limit = self.shared.checkpointed();
-        let state = self.shared.read();
+        let state = self.shared.snapshot();
         let files: Vec<_> = state.files().filter(|file| file.name.last < limit).collect();
         let waste = |file: &Segment| file.waste_percent();
         let (sparsest, most) =
@@ -210,7 +210,7 @@ impl Compactor {
         let range = segment.name.first..=segment.name.last;
         // Only this stage changes the slots of sealed segments.
         let old: Vec<(u32, Slot)> =
-            self.shared.read().slots.range(range).map(|(n, slot)| (*n, slot.clone())).collect();
+            self.shared.snapshot().slots.range(range).map(|(n, slot)| (*n, slot.clone())).collect();
         let new: Vec<(u32, Slot)> = old
             .into_iter()
             .map(|(number, slot)| {
@@ -223,7 +223,7 @@ impl Compactor {
                 (number, Slot { segment: Arc::clone(segment), moved: Some(Arc::new(moved)) })
             })
             .collect();
-        self.shared.write().slots.extend(new);
+        Arc::make_mut(&mut self.shared.write().slots).extend(new);
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Pin {
 
 impl Pin {
     pub(crate) fn new(shared: &Shared) -> Self {
+        // Both under one lock: what leaves the overlay is in its file in the same moment.
         let state = shared.read();
         let files = state.files().map(|file| (Arc::clone(file), file.frames_end())).collect();
         Self { files, overlay: state.overlay.iter().cloned().collect() }

@@ -8,10 +8,11 @@ use crate::frame::usize_of;
 use crate::pin::Pin;
 use crate::record::{self, HEAD_BYTES, RecordRef};
 use crate::segment::Segment;
-use crate::shared::{Place, Shared};
+use crate::shared::{Pending, Place, Shared};
 use crate::store::ENCODED_HERE;
 use crate::{Error, Location, Result, Usage};
 use bytes::{Buf, Bytes};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Two records no further apart than this are read in one go: copying so many bytes costs no
@@ -82,7 +83,7 @@ impl Reader {
     }
 
     /// Reads all of `locations` and gives each value to `take` with its place in `locations`.
-    /// They come in the order in which they lie on disk.
+    /// They come in the order that costs least: those in memory first, then as they lie on disk.
     ///
     /// # Errors
     /// As [`Reader::get`]; some values may have been given then.
@@ -97,7 +98,7 @@ impl Reader {
         let mut buffer = Vec::new();
         while let Some(first) = rest.first() {
             let (count, len) = run(rest);
-            let segment = &plan.files[first.file];
+            let segment = &plan.files[&first.file];
             buffer.resize(len, 0);
             let read = segment.file.read_at(&mut buffer, u64::from(first.offset))?;
             for item in &rest[..count] {
@@ -112,21 +113,17 @@ impl Reader {
         Ok(())
     }
 
-    /// Finds all files under one lock.
+    /// Finds all files, without keeping writers waiting meanwhile.
     fn plan(&self, locations: &[Location]) -> Result<Plan> {
-        let state = self.shared.read();
+        let state = self.shared.snapshot();
         let mut plan = Plan::default();
         for (place, location) in locations.iter().enumerate() {
             match state.find(*location)? {
                 Place::Overlay(frame, from) => plan.in_memory.push((frame, from, place)),
                 Place::File(segment, offset) => {
-                    // Neighbours in a list often lie in one file.
-                    let same = |known: &Arc<Segment>| Arc::ptr_eq(known, &segment);
-                    let file = plan.files.iter().rposition(same).unwrap_or_else(|| {
-                        plan.files.push(segment);
-                        plan.files.len() - 1
-                    });
+                    let file = segment.name.first;
                     plan.in_files.push(Item { file, offset, len: location.len, place });
+                    plan.files.entry(file).or_insert(segment);
                 }
             }
         }
@@ -156,14 +153,15 @@ impl Reader {
 
 #[derive(Debug, Default)]
 struct Plan {
-    in_memory: Vec<(Arc<crate::shared::Pending>, usize, usize)>,
-    files: Vec<Arc<Segment>>,
+    in_memory: Vec<(Arc<Pending>, usize, usize)>,
+    /// By the first segment in each.
+    files: BTreeMap<u32, Arc<Segment>>,
     in_files: Vec<Item>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    file: usize,
+    file: u32,
     offset: u32,
     len: u32,
     place: usize,

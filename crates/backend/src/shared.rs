@@ -1,7 +1,8 @@
 //! What writer, readers, flusher and compactor share: which file a location is in, and the
 //! frames that are in none yet.
 //!
-//! One lock, held for look-ups and swaps only, never over a disk operation. Invariants:
+//! One lock, held for one look-up, a swap, or a copy of what is in memory (the map of files is
+//! shared, the overlay is short); never over a disk operation, nor over a long list. Invariants:
 //! - the frames of the overlay come behind everything in the files, in order, without a gap;
 //! - a frame leaves the overlay in the same moment in which readers find it in its file.
 
@@ -26,10 +27,11 @@ pub(crate) struct Shared {
     _lock: Box<dyn File>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct State {
-    /// By number of the segment that locations name.
-    pub slots: BTreeMap<u32, Slot>,
+    /// By number of the segment that locations name. Shared by copies: it changes only when a
+    /// segment begins or a compaction ends.
+    pub slots: Arc<BTreeMap<u32, Slot>>,
     pub overlay: VecDeque<Arc<Pending>>,
 }
 
@@ -94,7 +96,7 @@ pub struct Usage {
 impl Shared {
     pub(crate) fn new(slots: BTreeMap<u32, Slot>, index: u64, lock: Box<dyn File>) -> Self {
         Self {
-            state: RwLock::new(State { slots, overlay: VecDeque::new() }),
+            state: RwLock::new(State { slots: Arc::new(slots), overlay: VecDeque::new() }),
             durable: AtomicU64::new(0),
             synced_index: AtomicU64::new(index),
             overlay_bytes: AtomicU64::new(0),
@@ -142,7 +144,8 @@ impl Shared {
 
     /// Readers find the records of `segment` in it from now on.
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
-        self.write().slots.insert(segment.name.first, Slot { segment, moved: None });
+        let (number, slot) = (segment.name.first, Slot { segment, moved: None });
+        Arc::make_mut(&mut self.write().slots).insert(number, slot);
     }
 
     pub(crate) fn set_durable(&self, segment: u32, bytes: u64) {
@@ -182,8 +185,13 @@ impl Shared {
         self.read().find(location)
     }
 
+    /// What readers see now, for looking up many.
+    pub(crate) fn snapshot(&self) -> State {
+        self.read().clone()
+    }
+
     pub(crate) fn usage(&self) -> Usage {
-        let state = self.read();
+        let state = self.snapshot();
         let mut usage = Usage { overlay_bytes: self.overlay_bytes(), ..Usage::default() };
         for segment in state.files() {
             usage.files += 1;

@@ -71,6 +71,9 @@ impl Store {
     }
 
     /// Sets an entry of a small bucket.
+    ///
+    /// # Panics
+    /// If the key is longer than 65,535 bytes. Compat: a real etcd stops at half of that.
     pub fn set(&mut self, bucket: Bucket, key: &[u8], value: &[u8]) {
         self.begin();
         self.frame.push(Kind::Set(bucket), key, value);
