@@ -11,7 +11,9 @@ use crate::plan::{Millis, Mode, TICK};
 use crate::world::{Event, World};
 use prost::Message as _;
 use raft::{Error, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, Ready, SnapshotStatus};
-use raftpb::{ConfChange, ConfChangeV2, Entry, EntryType, MembershipChange, Message, MessageType};
+use raftpb::{
+    ConfChange, ConfChangeV2, Entry, EntryType, MembershipChange, Message, MessageType, Snapshot,
+};
 
 /// How long a node that was removed goes on, so that it can tell others.
 pub(crate) const FAREWELL: Millis = 30 * TICK;
@@ -330,12 +332,19 @@ impl World {
     /// Gives a message to raft.
     pub(crate) fn step_raft(&mut self, id: u64, message: Message) {
         let Some(process) = self.process(id) else { return };
-        process.stepped_snapshot |= message.r#type() == MessageType::MsgSnap;
+        let snapshot = message.snapshot.as_ref().map_or(0, Snapshot::index);
         // A proposal may be dropped, an answer come from a member that was removed; but no node
         // sends what another takes for malformed.
         if let Err(error @ (Error::Malformed { .. } | Error::Change(_))) = process.raw.step(message)
         {
             self.violated("nodes send nothing malformed", format!("{id}: {error}"));
+        }
+        if let Some(process) = self.process(id) {
+            // Taken, rather than ignored or found to say what the log has: then nothing is known
+            // of what comes before it.
+            process.stepped_snapshot |= process.seen_commit < snapshot
+                && process.raw.basic_status().hard_state.commit() == snapshot
+                && process.raw.term(snapshot - 1).is_none();
         }
         self.observe(id);
     }

@@ -123,6 +123,12 @@ impl Durable {
     }
 
     fn matches(&self, found: &Durable) -> bool {
+        if self.snapshot.index < found.snapshot.index && found.snapshot.index <= self.commit {
+            // One whose storing was cut short, and that counts since its entry came otherwise.
+            let mut state = self.clone();
+            state.trim(found.snapshot);
+            return state.snapshot == found.snapshot && state.matches(found);
+        }
         (self.term, self.vote, self.snapshot) == (found.term, found.vote, found.snapshot)
             && (self.commit_synced..=self.commit).contains(&found.commit)
             && self.terms == found.terms

@@ -52,7 +52,8 @@ impl World {
         if members(&conf).any(|id| self.is_lost(id)) {
             return self.change();
         }
-        if self.last_write.is_none() {
+        // A leader that could not leave a joint configuration tries again with the next entry.
+        if self.last_write.is_none() || !conf.voters_outgoing.is_empty() {
             self.last_seq += 1;
             let write = Write { client: LAST_CLIENT, seq: self.last_seq, key: 0, value: 1 };
             self.propose(leader, &write);

@@ -81,7 +81,7 @@ pub(crate) struct Process {
     pub(crate) seen_commit: u64,
     /// Snapshots from a leader that raft took and the disk does not have yet.
     pub(crate) snapshots_under_way: u64,
-    /// Raft was stepped with a snapshot, and was not asked since what it wants.
+    /// Raft took a snapshot, and was not asked since what it wants.
     pub(crate) stepped_snapshot: bool,
 }
 

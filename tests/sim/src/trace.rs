@@ -6,6 +6,8 @@ use std::fmt::Arguments;
 
 /// Lines kept.
 const LINES: usize = 120;
+/// A line is cut there: payloads say little.
+const LINE_CHARS_MAX: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
@@ -30,6 +32,7 @@ impl Trace {
         if self.lines.len() == LINES {
             self.lines.pop_front();
         }
+        let line: String = line.to_string().chars().take(LINE_CHARS_MAX).collect();
         self.lines.push_back(format!("{now:6} ms  {line}"));
     }
 

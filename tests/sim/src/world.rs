@@ -230,6 +230,12 @@ impl World {
         let life = node.lives;
         self.trace.note(self.now, format_args!("{id} starts, torn {torn}: {durable:?}"));
         let hurt = std::mem::take(&mut node.flipped);
+        if hurt && torn {
+            // A flipped length can look like a torn end; the log says that it cut something, and
+            // what it cut may have been promised. Such a member is replaced.
+            node.life = Life::Lost;
+            return self.coverage.hit(Point::FlipsReported);
+        }
         if hurt {
             self.coverage.hit(Point::FlipsHarmless);
         }
