@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 7] = [
+const LINES: [Line; 8] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -58,6 +58,15 @@ const LINES: [Line; 7] = [
         steps: &["cargo xtask test -p quorate-wal --test damage"],
     },
     Line { id: "2.7", title: "benches", steps: &["cargo xtask bench"] },
+    Line {
+        id: "3.3",
+        title: "a member of ours in live clusters of the real etcd, and ten minutes of faults",
+        steps: &[
+            "cargo xtask peers",
+            "cargo xtask test -p quorate-interop --test live",
+            "QUORATE_LOAD_SECONDS=600 cargo xtask test -p quorate-interop --test load",
+        ],
+    },
 ];
 
 /// Lines of a step's output that are shown again under its figure.
