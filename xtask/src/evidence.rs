@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 13] = [
+const LINES: [Line; 14] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -79,6 +79,15 @@ const LINES: [Line; 13] = [
         id: "3.2",
         title: "the simulator finds each planted bug",
         steps: &["cargo xtask test -p quorate-sim --features planted-bugs --test planted"],
+    },
+    Line {
+        id: "3.3",
+        title: "a member of ours in live clusters of the real etcd, and ten minutes of faults",
+        steps: &[
+            "cargo xtask peers",
+            "cargo xtask test -p quorate-interop --test live",
+            "QUORATE_LOAD_SECONDS=600 cargo xtask test -p quorate-interop --test load",
+        ],
     },
     Line {
         id: "3.4",

