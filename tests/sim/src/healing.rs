@@ -49,11 +49,12 @@ impl World {
             return;
         }
         let conf = process.conf_state.clone();
-        if members(&conf).any(|id| self.is_lost(id)) {
+        let joint = !conf.voters_outgoing.is_empty();
+        if !joint && members(&conf).any(|id| self.is_lost(id)) {
             return self.change();
         }
         // A leader that could not leave a joint configuration tries again with the next entry.
-        if self.last_write.is_none() || !conf.voters_outgoing.is_empty() {
+        if self.last_write.is_none() || joint {
             self.last_seq += 1;
             let write = Write { client: LAST_CLIENT, seq: self.last_seq, key: 0, value: 1 };
             self.propose(leader, &write);
