@@ -218,11 +218,15 @@ impl Cluster {
     /// Starts a member of ours behind `proxy`, also again on its own data.
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If it cannot be started for long.
     #[must_use]
     pub fn start_receiver(&self, proxy: &Proxy) -> Receiver {
-        let receiver = Receiver::start(&self.receiver_config(proxy));
-        let receiver = receiver.unwrap_or_else(|error| panic!("our member: {error:?}"));
+        let config = self.receiver_config(proxy);
+        // Whom it asks who there is may be cut off, or just starting.
+        let receiver = until("our member starts", || {
+            let started = Receiver::start(&config);
+            started.inspect_err(|error| println!("our member tries again: {error:#}")).ok()
+        });
         proxy.lead_to(&receiver.address().to_string());
         receiver
     }

@@ -73,7 +73,7 @@ fn run(version: &'static str) {
             scope.spawn(move || write(writer, clients, written));
         }
         let end = Instant::now() + Duration::from_secs(seconds);
-        let done = make_faults(&mut cluster, &proxy, &mut ours, seed, end);
+        let done = make_faults(&mut cluster, &proxy, id, &mut ours, seed, end);
         written.stop.store(true, Ordering::Relaxed);
         done
     });
@@ -128,6 +128,7 @@ fn write(writer: u64, clients: &[Gateway], written: &Written) {
 fn make_faults(
     cluster: &mut Cluster,
     proxy: &Proxy,
+    id: u64,
     ours: &mut Option<Receiver>,
     seed: u64,
     end: Instant,
@@ -139,14 +140,11 @@ fn make_faults(
         if left.is_zero() {
             break;
         }
-        let (name, rule) = random.fault(cluster);
-        let victim = random.below(3);
+        let victim = usize::try_from(random.below(3)).unwrap();
+        let (name, rules) = random.fault([cluster.id(0), cluster.id(1), id], victim);
         *done.faults.entry(name).or_default() += 1;
-        let behind = match victim {
-            0 | 1 => cluster.proxy(usize::try_from(victim).unwrap()),
-            _ => proxy,
-        };
-        behind.set_rules(&[rule]);
+        let proxies = [cluster.proxy(0), cluster.proxy(1), proxy];
+        proxies.into_iter().zip(&rules).for_each(|(proxy, rules)| proxy.set_rules(rules));
         pause(left.min(Duration::from_millis(200 + random.below(1800))));
         if step % KILL_EVERY == 0 {
             let i = usize::try_from(random.below(2)).unwrap();
@@ -230,8 +228,10 @@ impl Random {
         self.next() % limit
     }
 
-    /// A fault for all connections to a member, those of one other member, or its streams.
-    fn fault(&mut self, cluster: &Cluster) -> (&'static str, Rule) {
+    /// A fault, and the rules that make it at each member's proxy: for all that goes to the
+    /// victim and comes from it, for all or one kind of what is dialled there, or for what one
+    /// other dials there.
+    fn fault(&mut self, ids: [u64; 3], victim: usize) -> (&'static str, [Vec<Rule>; 3]) {
         let (name, fault) = match self.below(5) {
             0 => ("delay", Fault::Delay(Duration::from_millis(5 + self.below(100)))),
             1 => ("cut", Fault::Cut),
@@ -239,12 +239,19 @@ impl Random {
             3 => ("nothing-in", Fault::NothingIn),
             _ => ("nothing-out", Fault::NothingOut),
         };
-        let (from, endpoint) = match self.below(4) {
-            0 => (Some(cluster.id(usize::try_from(self.below(2)).unwrap())), None),
-            1 => (None, Some(Endpoint::AppendStream)),
-            2 => (None, Some(Endpoint::MessageStream)),
-            _ => (None, None),
+        let mut rules = [const { Vec::new() }; 3];
+        let rule = |from, endpoint| vec![Rule { from, endpoint, fault }];
+        rules[victim] = match self.below(5) {
+            0 => rule(None, Some(Endpoint::AppendStream)),
+            1 => rule(None, Some(Endpoint::MessageStream)),
+            2 => rule(Some(ids[(victim + 1) % ids.len()]), None),
+            _ => {
+                // What it dials itself passes the others' proxies.
+                let dialled = rule(Some(ids[victim]), None);
+                rules.fill(dialled);
+                rule(None, None)
+            }
         };
-        (name, Rule { from, endpoint, fault })
+        (name, rules)
     }
 }
