@@ -251,12 +251,14 @@ fn read_tail(segment: Segment) -> Result<Option<Tail>> {
     if !sealed && offset < len {
         tracing::info!(path = %segment.path.display(), offset, len, "cutting a torn write");
         segment.file.set_len(offset)?;
-        segment.file.sync_data()?;
     }
     if frames == 0 {
         let found = "a segment that had a later one";
         return Err(segment.corrupt(offset, "the state of the small buckets", found));
     }
+    // A process that was killed may have written what it never synced: it was read from memory,
+    // and from here on it counts as found.
+    segment.file.sync_data()?;
     let footer = builder.finish(mark, offset);
     segment.set_frames_end(offset);
     segment.set_revision_bytes(if sealed { footer.revision_bytes } else { 0 });

@@ -63,6 +63,24 @@ fn nothing_is_written_before_the_log_has_it() {
 }
 
 #[test]
+fn what_a_killed_process_left_unsynced_is_synced_before_it_counts() {
+    let fs = MemFs::new();
+    let mut world = World::new(reopen(&fs).unwrap());
+    world.commit(&mut Random(1));
+    world.opened.flusher.step(Duration::ZERO, u64::MAX).unwrap();
+    world.opened.flusher.step(Duration::from_millis(10), u64::MAX).unwrap();
+    let index = world.opened.store.consistent_index();
+    assert_eq!((world.opened.flusher.synced_index(), index > 0), (0, true), "written only");
+    drop(world);
+    let again = reopen(&fs).unwrap();
+    assert_eq!(again.flusher.synced_index(), index);
+    for seed in 0..50 {
+        let after = reopen(&fs.crash(seed)).unwrap();
+        assert_eq!(after.store.consistent_index(), index, "power cut {seed} behind a kill");
+    }
+}
+
+#[test]
 fn a_store_is_locked_while_any_part_lives() {
     let fs = MemFs::new();
     let opened = reopen(&fs).unwrap();

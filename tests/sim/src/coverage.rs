@@ -47,11 +47,21 @@ points! {
     WritesUnknown "writes of unknown outcome",
     Reads "reads answered",
     LeaseReads "lease reads",
+    StoreSyncs "store syncs",
+    StoreRewrites "store compactions",
+    StoresBehind "stores behind their logs",
+    StoresReplaced "stores replaced",
 }
 
 /// The counters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coverage([u64; POINTS]);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self([0; POINTS])
+    }
+}
 
 impl Coverage {
     /// Counts one.

@@ -6,7 +6,7 @@ use crate::durable::Work;
 use crate::faults::End;
 use crate::invariants::reads::Answer;
 use crate::kv::Kv;
-use crate::node::{Node, work_of};
+use crate::node::{Life, Node, work_of};
 use crate::plan::{Millis, Mode, TICK};
 use crate::world::{Event, World};
 use prost::Message as _;
@@ -135,10 +135,26 @@ impl World {
             Some(kv) => process.kv = kv,
             None => return self.violated("snapshots hold a state", format!("{id} at {index}")),
         }
+        self.replace_store(id, index);
+        let Some(process) = self.process(id) else { return };
         let kv = process.kv.clone();
         self.oracle.restored(id, &kv);
         self.coverage.hit(Point::SnapshotsInstalled);
         self.trace.note(self.now, format_args!("{id} installed the snapshot at {index}"));
+    }
+
+    /// A snapshot took the place of what was applied; the store begins anew behind it.
+    fn replace_store(&mut self, id: u64, index: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let fs = node.store_fs.clone();
+        let Life::Up(process) = &mut node.life else { return };
+        match process.store.replace_with(&fs, index) {
+            Ok(()) => {
+                self.oracle.store_synced(id, 0);
+                self.coverage.hit(Point::StoresReplaced);
+            }
+            Err(error) => self.violated("the store can be replaced", format!("{id}: {error}")),
+        }
     }
 
     pub(crate) fn disk_done(&mut self, id: u64) {
@@ -233,6 +249,14 @@ impl World {
     }
 
     fn apply(&mut self, id: u64, entries: &[Entry]) {
+        self.apply_entries(id, entries);
+        if let Some(process) = self.process(id) {
+            let applied = process.kv.applied;
+            process.store.apply(entries.iter().filter(|entry| entry.index() <= applied));
+        }
+    }
+
+    fn apply_entries(&mut self, id: u64, entries: &[Entry]) {
         for entry in entries {
             let Some(process) = self.process(id) else { return };
             let (index, applied) = (entry.index(), process.kv.applied);

@@ -20,6 +20,13 @@ pub(crate) struct Work {
     pub(crate) responses: Vec<Message>,
 }
 
+impl Work {
+    /// The rest of it, if the snapshot is the node's own and lost.
+    pub(crate) fn without_own_snapshot(&self) -> Self {
+        Self { snapshot: self.snapshot.clone().filter(|_| !self.own), ..self.clone() }
+    }
+}
+
 /// An entry's index and term.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Id {

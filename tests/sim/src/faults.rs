@@ -96,10 +96,16 @@ impl World {
             }
             // Whether it worked, nobody learns.
             let _ = process.disk.step(&mut process.writing, process.raw.storage_mut());
+            if end == End::PowerCut {
+                node.store_fs.cut_power_after(after);
+            }
+            let (now, durable) = (self.now, self.oracle.durable_commit(id));
+            let _ = process.store.step(now + 200, durable);
         }
         drop(process);
         if end != End::Kill {
             node.fs = node.fs.crash(seed);
+            node.store_fs = node.store_fs.crash(!seed);
         }
         node.stalled_until = 0;
         self.trace.note(self.now, format_args!("{id} crashes: {end:?}"));

@@ -1,7 +1,7 @@
 //! Whole clusters in one thread, on a simulated clock, network and disks.
 //!
-//! The code is the production code: raft, the log and its stage, snapshot files, the file layer
-//! with its disk in memory. One seed decides everything, so that a failure replays. After every
+//! The code is the production code: raft, the log and its stage, snapshot files, the store behind
+//! them, the file layer with its disk in memory. One seed decides everything, so that a failure replays. After every
 //! step the properties in `invariants` are judged; at the end all faults stop, and the cluster
 //! must get on. Start at [`run`]; `world.rs` has the events, `driver.rs` what a server's threads
 //! do.
@@ -24,6 +24,7 @@ mod oracle;
 mod plan;
 mod rng;
 mod seeds;
+mod store;
 mod trace;
 mod world;
 

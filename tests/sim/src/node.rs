@@ -8,6 +8,7 @@ use crate::disk::{Disk, DiskError};
 use crate::durable::{Durable, Id, Work};
 use crate::kv::Kv;
 use crate::plan::{ELECTION_TICKS, Millis, Mode, Plan};
+use crate::store::{Held, Store};
 use raft::{Config, ConfigError, MemoryStorage, Peer, RawNode, ReadOnlyOption, Ready};
 use raftpb::{ConfState, Entry, HardState, Message, Snapshot, SnapshotMetadata};
 use std::collections::{BTreeSet, VecDeque};
@@ -15,6 +16,8 @@ use vfs::MemFs;
 
 pub(crate) struct Node {
     pub(crate) fs: MemFs,
+    /// The store's disk.
+    pub(crate) store_fs: MemFs,
     pub(crate) life: Life,
     /// Lives so far: an event of an earlier one is void.
     pub(crate) lives: u64,
@@ -41,6 +44,7 @@ impl Node {
     pub(crate) fn new(founders: u64) -> Self {
         Self {
             fs: MemFs::new(),
+            store_fs: MemFs::new(),
             life: Life::Down,
             lives: 0,
             founders,
@@ -62,6 +66,7 @@ impl Node {
 pub(crate) struct Process {
     pub(crate) raw: RawNode<MemoryStorage>,
     pub(crate) disk: Disk,
+    pub(crate) store: Store,
     pub(crate) kv: Kv,
     /// As of the last entry applied.
     pub(crate) conf_state: ConfState,
@@ -91,6 +96,9 @@ pub(crate) struct Start {
     pub(crate) durable: Durable,
     pub(crate) entries: Vec<Entry>,
     pub(crate) torn: bool,
+    /// What the store held, and the commit index that the log knows.
+    pub(crate) held: Held,
+    pub(crate) commit: u64,
 }
 
 /// Why a process did not start.
@@ -98,6 +106,8 @@ pub(crate) struct Start {
 pub(crate) enum StartError {
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Store(#[from] backend::Error),
     #[error(transparent)]
     Raft(#[from] ConfigError),
     #[error("a snapshot holds no state")]
@@ -107,7 +117,7 @@ pub(crate) enum StartError {
 impl Process {
     pub(crate) fn start(
         id: u64,
-        fs: &MemFs,
+        (fs, store_fs): (&MemFs, &MemFs),
         founders: u64,
         plan: &Plan,
         seed: u64,
@@ -116,6 +126,7 @@ impl Process {
         let hard_state = found.contents.hard_state;
         let entries = found.contents.entries;
         let metadata = found.snapshot.as_ref().and_then(|s| s.metadata.clone()).unwrap_or_default();
+        let (store, held) = Store::open(store_fs, metadata.index())?;
         let mut storage = MemoryStorage::new();
         let mut kv = Kv::default();
         if let Some(snapshot) = found.snapshot {
@@ -138,6 +149,7 @@ impl Process {
             snapshot_index: kv.applied,
             raw,
             disk,
+            store,
             kv,
             conf_state,
             queue: Vec::new(),
@@ -151,7 +163,8 @@ impl Process {
             snapshots_under_way: 0,
             stepped_snapshot: false,
         };
-        Ok(Start { process, durable, entries, torn: found.torn })
+        let commit = hard_state.commit();
+        Ok(Start { process, durable, entries, torn: found.torn, held, commit })
     }
 
     /// Whether raft took a snapshot that the disk does not have yet.

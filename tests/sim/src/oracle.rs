@@ -4,9 +4,11 @@ use crate::durable::{Durable, Work};
 use crate::invariants::{
     Verdict, View, acknowledged::Acknowledged, append_only::AppendOnly, commits::Commits,
     completeness::Completeness, elections::ElectionSafety, log_matching::LogMatching, membership,
-    promises, reads::Answer, reads::Reads, restarts, state_machine::StateMachine, terms::Terms,
+    promises, reads::Answer, reads::Reads, restarts, state_machine::StateMachine, stores::Stores,
+    terms::Terms,
 };
 use crate::kv::{Kv, Version, Write, hash_entry};
+use crate::store::Held;
 use raftpb::{ConfState, Entry, Message};
 use std::collections::BTreeMap;
 
@@ -33,6 +35,7 @@ pub(crate) struct Oracle {
     machine: StateMachine,
     reads: Reads,
     acknowledged: Acknowledged,
+    stores: Stores,
 }
 
 impl Oracle {
@@ -135,12 +138,34 @@ impl Oracle {
         if hurt {
             judged.trim(promised.snapshot);
         }
-        let verdict = restarts::found(id, promised, on_its_way, &judged);
+        let mut verdict = restarts::found(id, promised, on_its_way, &judged);
+        if hurt && verdict.is_err() {
+            // Nor may the log need one of the member's own that was on its way.
+            let without: Vec<Work> = on_its_way.iter().map(Work::without_own_snapshot).collect();
+            verdict = restarts::found(id, promised, &without, &judged);
+        }
         self.judge("restarts find what was promised", verdict);
         let verdict = self.terms.restarted(id, found.term);
         self.judge("terms never fall", verdict);
         self.holds(id, None, entries);
         self.durable.insert(id, found);
+    }
+
+    /// Up to where `id` would find its log committed after a crash now.
+    pub(crate) fn durable_commit(&self, id: u64) -> u64 {
+        let durable = self.durable.get(&id);
+        durable.map_or(0, |durable| durable.commit_synced.min(durable.last_index()))
+    }
+
+    /// The store of `id` says that it is synced up to `index`.
+    pub(crate) fn store_synced(&mut self, id: u64, index: u64) {
+        self.stores.synced(id, index);
+    }
+
+    /// What a node that starts finds in its store.
+    pub(crate) fn store_found(&mut self, id: u64, commit: u64, held: &Held) {
+        let verdict = self.stores.found(id, commit, held);
+        self.judge("stores lie behind their logs", verdict);
     }
 
     pub(crate) fn stopped(&mut self, id: u64) {
@@ -162,6 +187,7 @@ impl Oracle {
                 self.machine.wrote(write.key, version);
             }
         }
+        self.stores.applied(entry);
         let verdict = self.machine.applied(id, entry, kv, commit);
         self.judge("state machine safety", verdict);
     }

@@ -217,7 +217,7 @@ impl World {
         if let Some(after) = cut {
             node.fs.cut_power_after(after);
         }
-        match Process::start(id, &node.fs, node.founders, &self.plan, seed) {
+        match Process::start(id, (&node.fs, &node.store_fs), node.founders, &self.plan, seed) {
             Ok(start) => self.started(id, start),
             Err(error) => self.not_started(id, &error),
         }
@@ -225,7 +225,7 @@ impl World {
 
     fn started(&mut self, id: u64, start: Start) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let Start { process, durable, entries, torn } = start;
+        let Start { process, durable, entries, torn, held, commit } = start;
         node.lives += 1;
         let life = node.lives;
         self.trace.note(self.now, format_args!("{id} starts, torn {torn}: {durable:?}"));
@@ -244,6 +244,19 @@ impl World {
         }
         let on_its_way = std::mem::take(&mut node.on_its_way);
         self.oracle.restarted(id, &on_its_way, durable, &entries, hurt);
+        let (base, index) = (held.base, held.index);
+        self.trace.note(self.now, format_args!("{id} has a store at {index} behind {base}"));
+        if !hurt {
+            self.oracle.store_found(id, commit, &held);
+        }
+        if held.index < commit {
+            self.coverage.hit(Point::StoresBehind);
+        }
+        if held.index < process.snapshot_index {
+            // The snapshot took its place, and is synced only when it is.
+            self.oracle.store_synced(id, 0);
+            self.coverage.hit(Point::StoresReplaced);
+        }
         self.oracle.restored(id, &process.kv);
         node.life = Life::Up(Box::new(process));
         let phase = self.rng.below(TICK);
@@ -281,6 +294,29 @@ impl World {
         if process.pending.is_none() {
             process.raw.tick();
             self.drive(id);
+        }
+        self.write_behind(id);
+    }
+
+    /// The store's thread does what is due, unless its disk is frozen.
+    fn write_behind(&mut self, id: u64) {
+        let (now, durable) = (self.now, self.oracle.durable_commit(id));
+        if self.nodes.get(&id).is_none_or(|node| node.stalled_until > now) {
+            return;
+        }
+        let Some(process) = self.process(id) else { return };
+        let before = process.store.synced();
+        match process.store.step(now, durable) {
+            Ok(flushed) => {
+                self.oracle.store_synced(id, flushed.synced);
+                if flushed.synced > before {
+                    let index = flushed.synced;
+                    self.trace.note(now, format_args!("{id} has synced its store up to {index}"));
+                }
+                self.coverage.add(Point::StoreSyncs, u64::from(flushed.synced > before));
+                self.coverage.add(Point::StoreRewrites, u64::from(flushed.rewrote));
+            }
+            Err(error) => self.violated("the store writes what it is given", error.to_string()),
         }
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod promises;
 pub(crate) mod reads;
 pub(crate) mod restarts;
 pub(crate) mod state_machine;
+pub(crate) mod stores;
 pub(crate) mod terms;
 
 use raft::{MemoryStorage, RawNode, StateType};
