@@ -31,6 +31,10 @@ pub struct Config {
     /// durable on this node. The application must then make nothing durable that is ahead of its
     /// durable log. Without `async_storage_writes` that is always so, and this must be unset.
     pub apply_unstable: bool,
+    /// With `async_storage_writes`: ask for votes before this node's term, vote and log are
+    /// durable, as etcd-io/raft does. Not safe: a candidate that crashes in between asks again in
+    /// the same term, perhaps with a shorter log, and is given the same votes (decision 0003).
+    pub early_vote_requests: bool,
     /// Encoded bytes of entries in one append, at most; 0 for one entry an append.
     pub max_size_per_msg: u64,
     /// Encoded bytes of entries handed out to be applied and not applied yet, at most; 0 for
@@ -72,6 +76,7 @@ impl Default for Config {
             applied: 0,
             async_storage_writes: false,
             apply_unstable: false,
+            early_vote_requests: false,
             max_size_per_msg: 1 << 20,
             max_committed_size_per_ready: 0,
             max_uncommitted_entries_size: 0,

@@ -30,6 +30,7 @@ points! {
     FailedSyncs "failed syncs",
     Stalls "stalls",
     FrozenLeaders "frozen leaders",
+    FrozenCandidates "frozen candidates",
     FlipsReported "flips reported",
     FlipsHarmless "flips without effect",
     FailedBoots "boots cut short",

@@ -48,7 +48,23 @@ impl World {
             Fault::Stall => {
                 self.stall(node);
             }
-            Fault::FreezeLeader => self.freeze_leader(),
+            Fault::FreezeLeader => {
+                let Some(leader) = self.leader() else { return };
+                self.coverage.hit(Point::FrozenLeaders);
+                self.freeze(leader);
+            }
+            Fault::FreezeCandidate => {
+                let Some(leader) = self.leader() else { return };
+                let others: Vec<u64> = up.into_iter().filter(|id| *id != leader).collect();
+                if others.is_empty() {
+                    return;
+                }
+                let candidate = self.rng.pick(&others);
+                self.coverage.hit(Point::FrozenCandidates);
+                self.freeze(candidate);
+                self.network.isolate(leader, &all, &mut self.rng);
+                self.reconnect_later();
+            }
             Fault::FailDisk => {
                 let nth = self.rng.between(1, 4);
                 if let Some(node) = self.nodes.get_mut(&node) {
@@ -86,7 +102,9 @@ impl World {
     /// Ends the process of a node, perhaps in the middle of a write.
     pub(crate) fn crash(&mut self, id: u64, end: End) {
         let (midway, after, seed) = (self.rng.per_mille(800), self.rng.below(4), self.rng.next());
-        let back = self.rng.between(20, 400);
+        // One that is back at once may still be a candidate in the same term.
+        let at_once = self.rng.coin();
+        let back = self.rng.between(20, if at_once { 40 } else { 400 });
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Life::Up(mut process) = std::mem::replace(&mut node.life, Life::Down) else { return };
         node.on_its_way = process.writing.clone();
@@ -136,7 +154,8 @@ impl World {
     }
 
     fn stall(&mut self, id: u64) -> Millis {
-        let until = self.now + self.rng.between(100, 1500);
+        let longest = self.rng.pick(&[300, 1500]);
+        let until = self.now + self.rng.between(100, longest);
         self.coverage.hit(Point::Stalls);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.stalled_until = until;
@@ -146,12 +165,10 @@ impl World {
 
     /// With entries applied before they are durable, nobody need notice; then all that the disk
     /// did not take is gone.
-    fn freeze_leader(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let stall = self.stall(leader);
-        let life = self.life_of(leader);
-        self.coverage.hit(Point::FrozenLeaders);
-        self.after(stall.saturating_sub(1), Event::Thaw(leader, life));
+    fn freeze(&mut self, id: u64) {
+        let stall = self.stall(id);
+        let life = self.life_of(id);
+        self.after(stall.saturating_sub(1), Event::Thaw(id, life));
     }
 
     /// Turns over a bit of what a node that is down has on disk, while enough others are sound.

@@ -36,6 +36,9 @@ pub(crate) enum Fault {
     Stall,
     /// The leader's disk freezes while the cluster goes on; then its power fails.
     FreezeLeader,
+    /// The disk of another than the leader freezes, who may then become a candidate; then its
+    /// power fails.
+    FreezeCandidate,
     /// A write or sync fails, and the process must end.
     FailDisk,
     /// A bit of a log or snapshot at rest turns over.
@@ -122,7 +125,7 @@ impl Plan {
 
 fn faults(rng: &mut Rng) -> Vec<(Millis, Fault)> {
     use Fault::{
-        Change, FailDisk, Flip, FreezeLeader, IsolateLeader, Kill, OneWay, Partition, PowerCut,
+        Change, FailDisk, Flip, FreezeCandidate, FreezeLeader, IsolateLeader, Kill, OneWay, Partition, PowerCut,
         Reconnect, Stall, Transfer,
     };
     let always = [
@@ -143,6 +146,7 @@ fn faults(rng: &mut Rng) -> Vec<(Millis, Fault)> {
         Kill,
         Stall,
         FreezeLeader,
+        FreezeCandidate,
         IsolateLeader,
         IsolateLeader,
         IsolateLeader,

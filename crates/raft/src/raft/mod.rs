@@ -259,9 +259,12 @@ impl<S: Storage> Raft<S> {
                 message.term = Some(self.term);
             }
         }
-        if matches!(kind, MsgAppResp | MsgVoteResp | MsgPreVoteResp) {
-            // They say "I have it" or "I voted for you": true only once it is durable. A leader's
-            // acknowledgement to itself, and a candidate's own vote, are no different.
+        let early = self.config.early_vote_requests;
+        if matches!(kind, MsgAppResp | MsgVoteResp | MsgPreVoteResp) || (kind == MsgVote && !early)
+        {
+            // They say "I have it", "I voted for you" or "vote for me in this term, with this
+            // log": true only once it is durable. A leader's acknowledgement to itself, and a
+            // candidate's own vote, are no different.
             self.messages_after_append.push(message);
         } else {
             assert!(message.to() != self.id, "{kind:?} is never sent to oneself");

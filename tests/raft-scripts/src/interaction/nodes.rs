@@ -15,6 +15,8 @@ impl Env {
             max_inflight_msgs: usize::try_from(i32::MAX).expect("positive"),
             check_quorum: false,
             pre_vote: false,
+            // Upstream's order, which its scripts expect.
+            early_vote_requests: true,
             ..Config::default()
         };
         let mut metadata = SnapshotMetadata {
@@ -144,6 +146,7 @@ fn set_option(config: &mut Config, option: &str, value: &str) -> Result<(), Stri
         "inflight" => config.max_inflight_msgs = value.parse().map_err(text)?,
         "async-storage-writes" => config.async_storage_writes = flag()?,
         "apply-unstable" => config.apply_unstable = flag()?,
+        "early-vote-requests" => config.early_vote_requests = flag()?,
         "prevote" => config.pre_vote = flag()?,
         "checkquorum" => config.check_quorum = flag()?,
         "max-committed-size-per-ready" => config.max_committed_size_per_ready = parse(value)?,
