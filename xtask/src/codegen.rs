@@ -8,19 +8,27 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+/// Crates with messages, and whether they have services too.
+const CRATES: [(&str, bool); 2] = [("raftpb", false), ("api", true)];
+
 /// Rewrites every generated file.
 pub fn run() -> Result<()> {
-    let crate_dir = root().join("crates/raftpb");
-    generate(&crate_dir.join("proto"), &crate_dir.join("src/generated"))
+    for (name, services) in CRATES {
+        let folder = root().join("crates").join(name);
+        generate(&folder.join("proto"), &folder.join("src/generated"), services)?;
+    }
+    Ok(())
 }
 
 /// Fails if a committed file differs from what would be generated, or is missing, or left over.
 pub fn check() -> Result<()> {
-    let crate_dir = root().join("crates/raftpb");
-    let fresh = tempfile::tempdir()?;
-    generate(&crate_dir.join("proto"), fresh.path())?;
-    let same = read(fresh.path())? == read(&crate_dir.join("src/generated"))?;
-    ensure!(same, "crates/raftpb/src/generated is stale: run `cargo xtask codegen`");
+    for (name, services) in CRATES {
+        let folder = root().join("crates").join(name);
+        let fresh = tempfile::tempdir()?;
+        generate(&folder.join("proto"), fresh.path(), services)?;
+        let same = read(fresh.path())? == read(&folder.join("src/generated"))?;
+        ensure!(same, "crates/{name}/src/generated is stale: run `cargo xtask codegen`");
+    }
     Ok(())
 }
 
@@ -35,7 +43,7 @@ fn read(folder: &Path) -> Result<BTreeMap<OsString, String>> {
 }
 
 /// Generates the messages of all .proto files in `protos` into `out`.
-pub fn generate(protos: &Path, out: &Path) -> Result<()> {
+fn generate(protos: &Path, out: &Path, services: bool) -> Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(protos).with_context(|| format!("reading {}", protos.display()))? {
         files.push(entry?.path());
@@ -44,9 +52,15 @@ pub fn generate(protos: &Path, out: &Path) -> Result<()> {
     let descriptors = protox::compile(&files, [protos])?;
     fs::create_dir_all(out)?;
     // `Bytes` lets an entry's data travel from socket to log and state machine without a copy.
-    prost_build::Config::new()
-        .bytes(["."])
-        .out_dir(out)
-        .compile_fds(descriptors)
-        .context("generating message types")
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]).out_dir(out);
+    if services {
+        tonic_prost_build::configure()
+            .out_dir(out)
+            .build_transport(false)
+            .compile_fds_with_config(descriptors, config)
+    } else {
+        config.compile_fds(descriptors)
+    }
+    .context("generating message types")
 }
