@@ -12,7 +12,13 @@ mod error;
 pub mod version;
 
 #[rustfmt::skip]
-#[allow(missing_docs, clippy::all, unused_qualifications, reason = "generated code")]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 mod generated {
     pub mod mvccpb {
         include!("generated/mvccpb.rs");

@@ -125,8 +125,8 @@ impl Plan {
 
 fn faults(rng: &mut Rng) -> Vec<(Millis, Fault)> {
     use Fault::{
-        Change, FailDisk, Flip, FreezeCandidate, FreezeLeader, IsolateLeader, Kill, OneWay, Partition, PowerCut,
-        Reconnect, Stall, Transfer,
+        Change, FailDisk, Flip, FreezeCandidate, FreezeLeader, IsolateLeader, Kill, OneWay,
+        Partition, PowerCut, Reconnect, Stall, Transfer,
     };
     let always = [
         PowerCut,
