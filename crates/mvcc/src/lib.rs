@@ -4,5 +4,6 @@
 //! leases nor users: whoever applies hands the [`Changes`] of a transaction to those who care.
 
 mod changes;
+pub mod index;
 
 pub use changes::{Change, Changes};
