@@ -276,7 +276,13 @@ struct Tail {
 }
 
 impl Tail {
-    fn encode(&mut self, revision: Revision, tombstone: bool, head: &KeyValue<'_>, location: Location) {
+    fn encode(
+        &mut self,
+        revision: Revision,
+        tombstone: bool,
+        head: &KeyValue<'_>,
+        location: Location,
+    ) {
         self.varint(revision.main.cast_unsigned());
         self.varint(revision.sub.cast_unsigned());
         let with_lease = head.lease != 0;

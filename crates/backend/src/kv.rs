@@ -61,11 +61,8 @@ impl<'a> KeyValue<'a> {
     /// The canonical bytes: fields ascending, zeros left out.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let numbers = [
-            (2 << 3, self.create_revision),
-            (3 << 3, self.mod_revision),
-            (4 << 3, self.version),
-        ];
+        let numbers =
+            [(2 << 3, self.create_revision), (3 << 3, self.mod_revision), (4 << 3, self.version)];
         let number_len =
             |number: i64| if number == 0 { 0 } else { 1 + varint_len(number.cast_unsigned()) };
         let data_len = |data: &[u8]| {

@@ -150,8 +150,7 @@ pub(crate) fn prune(
     let history = History::new(recent, older.as_deref());
     let first_to_stay = history.kept(main).copied();
     let first_to_stay = first_to_stay.or_else(|| history.iter().find(|i| i.main() > main).copied());
-    let dies =
-        |item: &Item| first_to_stay.is_none_or(|first| item.revision() < first.revision());
+    let dies = |item: &Item| first_to_stay.is_none_or(|first| item.revision() < first.revision());
     if let Some(shared) = older {
         match &first_to_stay {
             Some(first) => Arc::make_mut(shared).drop_before(first, dropped),
