@@ -1,6 +1,6 @@
 //! What changed between two revisions, for watchers that catch up.
 
-use crate::index::KeyRange;
+use crate::index::{Item, KeyRange};
 use crate::range::Scope;
 use crate::read::Read;
 use crate::view::View;
@@ -57,7 +57,11 @@ impl View {
         let _ = index.visit(range, from, |key, history| {
             let mut shared = None;
             let recent = history.iter().rev().take_while(|item| item.main() >= from);
-            for item in recent.filter(|item| item.main() <= first.to) {
+            // The walk of a compaction may have come here or not: both are to look the same.
+            let is_left = |item: &&Item| {
+                item.main() > compact_revision || history.kept(compact_revision) == Some(*item)
+            };
+            for item in recent.filter(|item| item.main() <= first.to).filter(is_left) {
                 let key = shared.get_or_insert_with(|| Bytes::copy_from_slice(key)).clone();
                 let readable = item.main() > compact_revision;
                 let previous = history.before(item.main()).filter(|_| readable);

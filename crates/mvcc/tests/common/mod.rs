@@ -1,6 +1,8 @@
 //! A member's store on a simulated disk, and a naive model of it.
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by tests, which may end with a panic")]
 
+pub mod model;
+
 use backend::{Compactor, Flusher, Options, Step, Store};
 use bytes::Bytes;
 use quorate_mvcc::{Budget, Changes, Error, Mvcc, Progress, Views, restore};
