@@ -12,7 +12,7 @@
 
 use crate::footer::FooterBuilder;
 use crate::frame::{Found, FrameBuilder, FrameKind, FrameScan, Mark, location};
-use crate::kv::Head;
+use crate::kv::KeyValue;
 use crate::record::Kind;
 use crate::segment::{HEAD_BYTES, Name, Segment};
 use crate::shared::{Moved, Shared, Slot};
@@ -264,7 +264,7 @@ impl Job {
                     left = left.saturating_sub(u64::from(at.len));
                     let (revision, _) = RevisionKey::parse(record.key)
                         .ok_or_else(|| corrupt("a record whose key is no revision"))?;
-                    let head = Head::parse(record.value)
+                    let head = KeyValue::parse(record.value)
                         .ok_or_else(|| corrupt("a record whose value is no key-value"))?;
                     if !live.is_live(head.key, revision) {
                         self.dropped += u64::from(at.len);

@@ -11,7 +11,7 @@
 //! Entries ascend by key, then revision, so that start-up merges segments instead of sorting.
 
 use crate::frame::{Mark, usize_of};
-use crate::kv::{Head, push_varint, varint};
+use crate::kv::{KeyValue, push_varint, varint};
 use crate::record::RecordRef;
 use crate::{Error, Location, Result, Revision, RevisionKey};
 use std::path::Path;
@@ -178,7 +178,7 @@ impl FooterBuilder {
     ) -> std::result::Result<(), &'static str> {
         let (revision, tombstone) =
             RevisionKey::parse(record.key).ok_or("a record whose key is no revision")?;
-        let head = Head::parse(record.value).ok_or("a record whose value is no key-value")?;
+        let head = KeyValue::parse(record.value).ok_or("a record whose value is no key-value")?;
         match self.items.first() {
             None => self.shared = head.key.len(),
             Some(first) => {
@@ -276,7 +276,13 @@ struct Tail {
 }
 
 impl Tail {
-    fn encode(&mut self, revision: Revision, tombstone: bool, head: &Head<'_>, location: Location) {
+    fn encode(
+        &mut self,
+        revision: Revision,
+        tombstone: bool,
+        head: &KeyValue<'_>,
+        location: Location,
+    ) {
         self.varint(revision.main.cast_unsigned());
         self.varint(revision.sub.cast_unsigned());
         let with_lease = head.lease != 0;

@@ -33,28 +33,66 @@ impl Pin {
         &self,
         mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (segment, end) in &self.files {
-            let first = segment.name.first;
-            let mut scan = FrameScan::new(&*segment.file, first, HEAD_BYTES as u64, *end);
+        let mut scan = PinScan::default();
+        while self.scan(&mut scan, u64::MAX, &mut take)? {}
+        Ok(())
+    }
+
+    /// As [`Pin::for_each`] for about `bytes` more of the frames, at least one; false at the
+    /// end. A frame is given as a whole.
+    ///
+    /// # Errors
+    /// As [`Pin::for_each`]; the scan is of no use then.
+    pub fn scan<E: From<crate::Error>>(
+        &self,
+        scan: &mut PinScan,
+        bytes: u64,
+        mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let mut left = bytes.max(1);
+        while let Some((segment, end)) = self.files.get(scan.file) {
+            let (first, from) = (segment.name.first, scan.offset.max(HEAD_BYTES as u64));
+            let mut frames = FrameScan::new(&*segment.file, first, from, *end);
             loop {
-                let offset = scan.offset();
-                match scan.next()? {
+                let offset = frames.offset();
+                if left == 0 {
+                    scan.offset = offset;
+                    return Ok(true);
+                }
+                match frames.next()? {
                     Found::Frame(frame) => {
                         for (_, record) in frame.revisions(first) {
                             take(record.key, record.value)?;
                         }
+                        left = left.saturating_sub(frames.offset() - offset);
                     }
                     Found::End if offset == *end => break,
                     Found::End => Err(segment.corrupt(offset, "a frame", "a footer"))?,
                     Found::Damage(found) => Err(segment.corrupt(offset, "a frame", found))?,
                 }
             }
+            (scan.file, scan.offset) = (scan.file + 1, 0);
         }
-        for pending in &self.overlay {
+        while let Some(pending) = self.overlay.get(scan.pending) {
+            if left == 0 {
+                return Ok(true);
+            }
             for (_, record) in pending.frame().revisions(pending.segment) {
                 take(record.key, record.value)?;
             }
+            scan.pending += 1;
+            left = left.saturating_sub(pending.bytes.len() as u64);
         }
-        Ok(())
+        Ok(false)
     }
+}
+
+/// How far a scan of a pin has come; the default is its beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PinScan {
+    file: usize,
+    /// Where in the file the next frame begins; 0 for its first.
+    offset: u64,
+    /// The next frame of those in no file.
+    pending: usize,
 }
