@@ -145,6 +145,11 @@ impl Segment {
         self.revision_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// Whether its footer was written, or read.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.revision_bytes.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn add_dead(&self, bytes: u64) {
         self.dead_bytes.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -91,6 +91,16 @@ pub struct Usage {
     pub live_bytes: u64,
     /// Bytes in memory that are in no file yet.
     pub overlay_bytes: u64,
+    /// Bytes of the segments that are not sealed yet, live or not.
+    pub unsealed_bytes: u64,
+}
+
+impl Usage {
+    /// Bytes that are not known to be dead.
+    #[must_use]
+    pub fn in_use_bytes(&self) -> u64 {
+        self.live_bytes + self.unsealed_bytes + self.overlay_bytes
+    }
 }
 
 impl Shared {
@@ -197,6 +207,9 @@ impl Shared {
             usage.files += 1;
             usage.file_bytes += segment.frames_end();
             usage.live_bytes += segment.live_bytes();
+            if !segment.is_sealed() {
+                usage.unsealed_bytes += segment.frames_end();
+            }
         }
         usage
     }

@@ -1,0 +1,122 @@
+//! What operators ask.
+
+use crate::grpc::kv::mixed_up;
+use crate::grpc::status::{read_status, status};
+use crate::grpc::fill_revision;
+use api::etcdserverpb::maintenance_server;
+use api::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+    DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
+    HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
+    SnapshotResponse, StatusRequest, StatusResponse,
+};
+use api::version::{STORAGE_VERSION, VERSION};
+use apply::Reply;
+use futures_util::stream::BoxStream;
+use server::Server;
+use tonic::{Request, Response, Status};
+
+pub(crate) struct Maintenance {
+    server: Server,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Maintenance {
+    pub(crate) fn new(server: Server) -> Self {
+        Self { server }
+    }
+}
+
+#[tonic::async_trait]
+impl maintenance_server::Maintenance for Maintenance {
+    async fn alarm(&self, request: Request<AlarmRequest>) -> Answer<AlarmResponse> {
+        let alarm = request.into_inner();
+        let request = InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
+        let Reply::Alarm(mut response) = self.server.propose(request).await.map_err(status)? else {
+            return Err(mixed_up());
+        };
+        fill_revision(&self.server, &mut response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Answer<StatusResponse> {
+        let now = self.server.status();
+        let mut errors = Vec::new();
+        if now.lead == 0 {
+            errors.push(api::Error::NoLeader.to_string());
+        }
+        errors.extend(self.server.alarms().iter().map(alarm_text));
+        let target = self.server.cluster().downgrade().map(str::to_owned);
+        let downgrade =
+            DowngradeInfo { enabled: target.is_some(), target_version: target.unwrap_or_default() };
+        let quota = self.server.config().quota_bytes.unwrap_or_default();
+        let mut response = StatusResponse {
+            header: None,
+            version: VERSION.to_owned(),
+            db_size: signed(now.size_bytes),
+            leader: now.lead,
+            raft_index: now.committed,
+            raft_term: now.term,
+            raft_applied_index: now.applied,
+            errors,
+            db_size_in_use: signed(now.in_use_bytes),
+            is_learner: now.is_learner,
+            storage_version: STORAGE_VERSION.to_owned(),
+            db_size_quota: signed(quota),
+            downgrade_info: Some(downgrade),
+        };
+        fill_revision(&self.server, &mut response.header);
+        Ok(Response::new(response))
+    }
+
+    /// There is nothing to do: space returns to the file system by itself.
+    async fn defragment(&self, _: Request<DefragmentRequest>) -> Answer<DefragmentResponse> {
+        Ok(Response::new(DefragmentResponse { header: None }))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Answer<HashResponse> {
+        Err(Status::unimplemented("Hash is not built yet; HashKV is"))
+    }
+
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Answer<HashKvResponse> {
+        let revision = request.into_inner().revision;
+        let view = self.server.view();
+        let hashing = tokio::task::spawn_blocking(move || view.hash_by_revision(revision));
+        let hash = hashing.await.map_err(|_| Status::internal("hashing was cut short"))?;
+        let hash = hash.map_err(|error| read_status(&error))?;
+        let mut response = HashKvResponse {
+            header: None,
+            hash: hash.hash,
+            compact_revision: hash.compact_revision,
+            hash_revision: hash.hash_revision,
+        };
+        fill_revision(&self.server, &mut response.header);
+        Ok(Response::new(response))
+    }
+
+    type SnapshotStream = BoxStream<'static, Result<SnapshotResponse, Status>>;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Answer<Self::SnapshotStream> {
+        Err(Status::unimplemented("Snapshot is not built yet"))
+    }
+
+    async fn move_leader(&self, _: Request<MoveLeaderRequest>) -> Answer<MoveLeaderResponse> {
+        Err(Status::unimplemented("MoveLeader is not built yet"))
+    }
+
+    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Answer<DowngradeResponse> {
+        Err(Status::unimplemented("Downgrade is not built yet"))
+    }
+}
+
+/// An alarm as Go prints it.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    let kind = AlarmType::try_from(alarm.alarm).map(|kind| kind.as_str_name());
+    let kind = kind.map_or_else(|_| alarm.alarm.to_string(), str::to_owned);
+    format!("memberID:{} alarm:{kind} ", alarm.member_id)
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,67 @@
+//! The services of the client API over a member, a file each.
+//!
+//! Each method checks the shape of its request, asks the member, and fills the header. Nothing is
+//! decided here: what a request means is the state machine's.
+
+mod check;
+mod cluster;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+mod status;
+
+
+use api::etcdserverpb::ResponseHeader;
+use api::etcdserverpb::cluster_server::ClusterServer;
+use api::etcdserverpb::kv_server::KvServer;
+use api::etcdserverpb::lease_server::LeaseServer;
+use api::etcdserverpb::maintenance_server::MaintenanceServer;
+
+use api::healthpb::health_server::HealthServer;
+use server::Server;
+use tonic::service::Routes;
+
+/// Bytes that a message may have beyond the largest request (etcd `grpcOverheadBytes`).
+pub const OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// All services of a member.
+#[must_use]
+pub fn routes(server: &Server) -> Routes {
+    let limit = server.config().max_request_bytes + OVERHEAD_BYTES;
+    let sent = i32::MAX as usize;
+    Routes::new(
+        KvServer::new(kv::Kv::new(server.clone()))
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(sent),
+    )
+    .add_service(
+        LeaseServer::new(lease::Lease::new(server.clone())).max_decoding_message_size(limit),
+    )
+    .add_service(
+        ClusterServer::new(cluster::Cluster::new(server.clone())).max_decoding_message_size(limit),
+    )
+    .add_service(
+        MaintenanceServer::new(maintenance::Maintenance::new(server.clone()))
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(sent),
+    )
+    .add_service(HealthServer::new(health::Health))
+    .prepare()
+}
+
+/// Fills what the member knows better than the state machine. A revision that is there stays.
+pub(crate) fn fill(server: &Server, header: &mut Option<ResponseHeader>) {
+    let revision = header.as_ref().map_or(0, |header| header.revision);
+    *header = Some(ResponseHeader { revision, ..server.header() });
+}
+
+/// The same; a header without a revision gets the present one (etcd `header.go`).
+pub(crate) fn fill_revision(server: &Server, header: &mut Option<ResponseHeader>) {
+    fill(server, header);
+    if let Some(header) = header
+        && header.revision == 0
+    {
+        header.revision = mvcc::Read::revision(&server.view());
+    }
+}

@@ -1,0 +1,6 @@
+//! The client API of a member: gRPC, HTTP, TLS, flags.
+//!
+//! Floor 6: gRPC and HTTP types stop here. `grpc/` has a file for each service.
+
+pub mod edge;
+pub mod grpc;

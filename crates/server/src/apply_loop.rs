@@ -1,0 +1,274 @@
+//! The thread of the apply stage: committed entries into the state machine, replies to whoever
+//! waits, changes to the watches.
+//!
+//! Invariants:
+//! - what is answered is visible: replies leave after the batch is published, and before raft
+//!   hears that it is applied;
+//! - all that waits is one batch, one frame of the store and one publication; a batch ends before
+//!   an entry that changes members, which raft must hear of first;
+//! - questions about the state that only its owner can answer are answered between two batches.
+
+use crate::driver::{Applied, Input};
+use crate::shared::Shared;
+use crate::threads::tell_applied;
+use crate::{Error, Fatal};
+use api::etcdserverpb::{AlarmMember, AlarmType};
+use apply::{ApplyError, LeaseEvent, Reply, StateMachine};
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, select, tick};
+use mvcc::{Changes, Progress};
+use raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message};
+use std::sync::{Arc, PoisonError};
+use tokio::sync::oneshot;
+
+/// Questions waiting for the apply stage, at most.
+pub(crate) const QUESTIONS_MAX: usize = 4096;
+
+/// What the apply stage is asked besides applying.
+pub(crate) enum ApplyInput {
+    /// A lease's granted TTL and keys.
+    Lease { id: i64, answer: oneshot::Sender<Option<(i64, Vec<Bytes>)>> },
+    /// The ids of all leases.
+    Leases { answer: oneshot::Sender<Vec<i64>> },
+    /// What a snapshot of now says.
+    Snapshot { answer: oneshot::Sender<SnapshotState> },
+}
+
+/// What a raft snapshot says of the state machine.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotState {
+    /// The index of the last entry in it.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// The members, in the form older members read.
+    pub data: Bytes,
+    /// Raft's configuration then.
+    pub conf_state: raftpb::ConfState,
+}
+
+/// What others are told of each batch, in this order.
+pub(crate) trait Outside {
+    /// What the batch changed, visible now.
+    fn changed(&mut self, changes: Vec<Arc<Changes>>, compacted: i64);
+    /// Revisions before this one can be read no more.
+    fn compacted(&mut self, compacted: i64);
+    /// A member came, or is elsewhere now.
+    fn member_added(&mut self, id: u64, peer_urls: &[String]);
+    /// A member is gone for good.
+    fn member_removed(&mut self, id: u64);
+    /// A reply said that there is no room, and the alarm is due.
+    fn no_space(&mut self);
+    /// An entry without data was applied: a leader's term has begun.
+    fn term_began(&mut self);
+}
+
+/// The stage with what it talks to.
+pub(crate) struct ApplyLoop<O> {
+    pub machine: StateMachine,
+    pub shared: Arc<Shared>,
+    pub applies: Receiver<Message>,
+    pub questions: Receiver<ApplyInput>,
+    pub done: Sender<Input>,
+    pub outside: O,
+    /// Term of the last entry applied.
+    pub term: u64,
+    /// The compact revision that others know of.
+    pub compacted: i64,
+}
+
+impl<O: Outside> ApplyLoop<O> {
+    /// Runs until the driver is gone.
+    pub(crate) fn run(mut self) -> Result<StateMachine, Fatal> {
+        let pauses = tick(self.shared.config.compaction_pause);
+        let mut compacting = true;
+        loop {
+            select! {
+                recv(self.applies) -> work => match work {
+                    Ok(work) => {
+                        let mut works = vec![work];
+                        works.extend(self.applies.try_iter());
+                        compacting |= self.apply(works)?;
+                    }
+                    Err(_) => return Ok(self.machine),
+                },
+                recv(self.questions) -> question => {
+                    if let Ok(question) = question {
+                        self.answer(question);
+                    }
+                }
+                recv(if compacting { &pauses } else { &NEVER }) -> _ => {
+                    compacting = self.compact()?;
+                }
+            }
+        }
+    }
+
+    /// Applies all pieces of work. Whether a compaction began.
+    fn apply(&mut self, works: Vec<Message>) -> Result<bool, Fatal> {
+        let before = self.machine.mvcc().compact_revision();
+        for work in works {
+            let mut changes = Vec::new();
+            let mut replies = Vec::new();
+            let mut index = 0;
+            for entry in &work.entries {
+                (index, self.term) = (entry.index(), entry.term());
+                match entry.r#type() {
+                    EntryType::EntryNormal => self.apply_normal(entry, &mut replies)?,
+                    EntryType::EntryConfChange => {
+                        changes.push(self.apply_change(entry, &mut replies)?);
+                    }
+                    EntryType::EntryConfChangeV2 => {
+                        let reason = "a kind of change that etcd never makes".to_owned();
+                        return Err(Fatal::Entry { index, reason });
+                    }
+                }
+            }
+            self.finish(index, changes, replies, work.responses);
+        }
+        Ok(self.machine.mvcc().compact_revision() > before)
+    }
+
+    fn apply_normal(
+        &mut self,
+        entry: &Entry,
+        replies: &mut Vec<(u64, Result<Reply, Error>)>,
+    ) -> Result<(), Fatal> {
+        if entry.data().is_empty() {
+            self.outside.term_began();
+        }
+        let waiters = &self.shared.waiters;
+        let applied = self.machine.apply(entry, |id| waiters.waits(id)).map_err(fatal)?;
+        if let Some(applied) = applied {
+            replies.push((applied.id, applied.reply.map_err(Error::from)));
+        }
+        Ok(())
+    }
+
+    fn apply_change(
+        &mut self,
+        entry: &Entry,
+        replies: &mut Vec<(u64, Result<Reply, Error>)>,
+    ) -> Result<Option<ConfChange>, Fatal> {
+        let outcome = self.machine.apply_change(entry).map_err(fatal)?;
+        let reply = match &outcome.refused {
+            None => Ok(Reply::Done),
+            Some(refused) => Err(Error::Other(refused.to_string())),
+        };
+        replies.push((outcome.id, reply));
+        if let Some(change) = &outcome.change {
+            let id = change.node_id();
+            if change.r#type() == ConfChangeType::ConfChangeRemoveNode {
+                self.outside.member_removed(id);
+            } else if let Some(member) = self.machine.cluster().member(id) {
+                self.outside.member_added(id, &member.peer_urls);
+            }
+        }
+        Ok(outcome.change)
+    }
+
+    /// Makes a piece of work visible, answers, and tells raft.
+    fn finish(
+        &mut self,
+        index: u64,
+        changes: Vec<Option<ConfChange>>,
+        replies: Vec<(u64, Result<Reply, Error>)>,
+        responses: Vec<Message>,
+    ) {
+        self.machine.commit(index, self.term);
+        let shared = &self.shared;
+        for event in self.machine.take_lease_events() {
+            let (mut expiry, now) = (shared.expiry(), shared.now());
+            match event {
+                LeaseEvent::Granted { id, ttl } => expiry.grant(id, ttl, now),
+                LeaseEvent::Revoked { id } => expiry.revoke(id),
+                LeaseEvent::Checkpointed { id, remaining } => expiry.checkpoint(id, remaining),
+            }
+        }
+        self.show();
+        let changed = self.machine.take_changes();
+        let compacted = self.machine.mvcc().compact_revision();
+        if !changed.is_empty() {
+            self.outside.changed(changed, compacted);
+        } else if compacted > self.compacted {
+            self.outside.compacted(compacted);
+        }
+        self.compacted = compacted;
+        shared.applied.send_if_modified(|applied| {
+            let moved = index > *applied;
+            *applied = index.max(*applied);
+            moved
+        });
+        for (id, reply) in replies {
+            shared.waiters.complete(id, reply);
+        }
+        if self.machine.take_no_space() {
+            self.outside.no_space();
+        }
+        tell_applied(&self.done, Applied { index, changes, responses });
+    }
+
+    /// Shows members and alarms as they are now, if they are not shown so already.
+    fn show(&self) {
+        let alarms = self.machine.alarms().list(AlarmType::None as i32);
+        if **self.shared.alarms() != *alarms {
+            let mut shown = self.shared.alarms.write().unwrap_or_else(PoisonError::into_inner);
+            *shown = Arc::<Vec<AlarmMember>>::new(alarms);
+        }
+        if *self.shared.cluster() != *self.machine.cluster() {
+            let mut shown = self.shared.cluster.write().unwrap_or_else(PoisonError::into_inner);
+            *shown = Arc::new(self.machine.cluster().clone());
+        }
+    }
+
+    fn answer(&mut self, question: ApplyInput) {
+        // Whoever asked may have gone.
+        match question {
+            ApplyInput::Lease { id, answer } => {
+                let lessor = self.machine.lessor();
+                let found = lessor.ttl(id).map(|ttl| (ttl, lessor.keys(id)));
+                let _ = answer.send(found);
+            }
+            ApplyInput::Leases { answer } => {
+                let _ = answer.send(self.machine.lessor().ids());
+            }
+            ApplyInput::Snapshot { answer } => {
+                let index = self.machine.consistent_index();
+                let cluster = self.machine.cluster();
+                let (data, conf_state) = (cluster.v2_snapshot().into(), cluster.conf_state());
+                let _ = answer.send(SnapshotState { index, term: self.term, data, conf_state });
+            }
+        }
+    }
+
+    /// A step of the compaction under way. Whether there is more to do.
+    fn compact(&mut self) -> Result<bool, Fatal> {
+        let keys = self.shared.config.compaction_batch;
+        let budget = mvcc::Budget { keys, ..mvcc::Budget::default() };
+        let (mvcc, store) = self.machine.mvcc_and_store();
+        match mvcc.compaction_step(store, budget)? {
+            Progress::Idle => Ok(false),
+            Progress::Working => {
+                mvcc.publish();
+                Ok(true)
+            }
+            Progress::Finished { revision, hash } => {
+                // The note of it goes to the store with the entries applied so far.
+                self.machine.commit_again(self.term);
+                tracing::info!(compact_revision = revision, ?hash, "finished scheduled compaction");
+                self.shared.compacted.send_replace(revision);
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn fatal(error: ApplyError) -> Fatal {
+    match error {
+        ApplyError::Store(error) => Fatal::Mvcc(error),
+        ApplyError::Entry { index, reason } => Fatal::Entry { index, reason },
+    }
+}
+
+static NEVER: std::sync::LazyLock<Receiver<std::time::Instant>> =
+    std::sync::LazyLock::new(crossbeam_channel::never);

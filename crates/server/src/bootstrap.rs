@@ -1,0 +1,206 @@
+//! What a member starts from: its directory, or nothing.
+//!
+//! ```text
+//! <data-dir>/member/wal/    the log               (etcd's bytes)
+//! <data-dir>/member/snap/   *.snap                (etcd's bytes)
+//! <data-dir>/member/store/  segments              (ours; docs/formats/segment.md)
+//! ```
+//! Invariants:
+//! - the log decides who the member is; flags count only while there is no log;
+//! - the store may lag behind the log, from which the rest is applied again; one that has lost
+//!   entries which the log no longer has is refused, not guessed at.
+
+use crate::{Config, Fatal};
+use apply::{Restored, Settings, StateMachine};
+use member::InitialCluster;
+use prost::Message as _;
+use raft::{MemoryStorage, Peer, RawNode};
+use raftpb::wal::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tracing::{info, warn};
+use vfs::{Fs, OsFs};
+use wal::Wal;
+use wal::snap::Snapshotter;
+use wal::stage::WalStage;
+
+/// A member about to run.
+pub(crate) struct Booted {
+    pub id: u64,
+    pub cluster_id: u64,
+    pub raw: RawNode<MemoryStorage>,
+    pub wal: WalStage,
+    pub snapshotter: Snapshotter,
+    pub restored: Restored,
+    /// Index of the snapshot that the log begins with.
+    pub snapshot_index: u64,
+    /// Index of the last entry that is durable.
+    pub durable: u64,
+}
+
+/// The directories of a member.
+pub(crate) struct Dirs {
+    pub wal: PathBuf,
+    pub snap: PathBuf,
+    pub store: PathBuf,
+}
+
+impl Dirs {
+    pub(crate) fn new(config: &Config) -> Self {
+        let member = config.data_dir.join("member");
+        Self {
+            wal: config.wal_dir.clone().unwrap_or_else(|| member.join("wal")),
+            snap: member.join("snap"),
+            store: member.join("store"),
+        }
+    }
+}
+
+/// Opens a member's directory, or makes it.
+pub(crate) fn boot(config: &Config) -> Result<Booted, Fatal> {
+    let dirs = Dirs::new(config);
+    let fs: Arc<dyn Fs> = Arc::new(OsFs);
+    for dir in [&dirs.snap, &dirs.store] {
+        let failed = |source| Fatal::Disk { path: dir.clone(), source };
+        fs.create_dir_all(dir).map_err(failed)?;
+    }
+    let snapshotter = Snapshotter::new(Arc::clone(&fs), &dirs.snap);
+    snapshotter.remove_leftovers()?;
+    let settings = Settings {
+        min_lease_ttl: config.min_lease_ttl(),
+        max_learners: config.max_learners,
+        persist_checkpoints: true,
+        quota_bytes: config.quota_bytes,
+    };
+    let opened = backend::open(Arc::clone(&fs), &dirs.store, backend::Options::default())?;
+    let restored = StateMachine::restore(opened, settings)?;
+    let options = wal::Options { sync: !config.unsafe_no_fsync, ..wal::Options::default() };
+    let disk = (fs, dirs, snapshotter, options);
+    if wal::exists(&*disk.0, &disk.1.wal)? {
+        restart(config, disk, restored)
+    } else {
+        begin(config, disk, restored)
+    }
+}
+
+type Disk = (Arc<dyn Fs>, Dirs, Snapshotter, wal::Options);
+
+/// A member of a new cluster.
+fn begin(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fatal> {
+    let (fs, dirs, snapshotter, options) = disk;
+    let invalid = |reason: String| Fatal::Config { field: "initial-cluster", reason };
+    if !config.new_cluster {
+        return Err(Fatal::Config {
+            field: "initial-cluster-state",
+            reason: "joining an existing cluster is not built yet; start with `new`".to_owned(),
+        });
+    }
+    let cluster = InitialCluster::new(&config.initial_cluster, &config.initial_cluster_token)
+        .map_err(|error| invalid(error.to_string()))?;
+    let member = cluster.member(&config.name).map_err(|error| invalid(error.to_string()))?;
+    let mut advertised = config.advertise_peer_urls.clone();
+    advertised.sort();
+    if advertised != member.peer_urls {
+        return Err(Fatal::Config {
+            field: "initial-advertise-peer-urls",
+            reason: format!(
+                "--initial-cluster has {}={} but --initial-advertise-peer-urls={} is not the same",
+                config.name,
+                member.peer_urls.join(","),
+                advertised.join(",")
+            ),
+        });
+    }
+    let metadata = Metadata { node_id: Some(member.id), cluster_id: Some(cluster.id) };
+    let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
+    let mut raw = RawNode::new(raft_config(config, member.id, 0), MemoryStorage::new())?;
+    let peers: Vec<Peer> = cluster
+        .contexts()
+        .map(|(id, context)| Peer { id, context: Some(context.into_bytes().into()) })
+        .collect();
+    raw.bootstrap(&peers).map_err(|error| invalid(error.to_string()))?;
+    info!(cluster_id = peer::identity::format_id(cluster.id), "starting a new cluster");
+    Ok(Booted {
+        id: member.id,
+        cluster_id: cluster.id,
+        raw,
+        wal: WalStage::new(wal),
+        snapshotter,
+        restored,
+        snapshot_index: 0,
+        durable: 0,
+    })
+}
+
+/// A member that was here before.
+fn restart(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fatal> {
+    let (fs, dirs, snapshotter, options) = disk;
+    let records = wal::valid_snapshot_entries(&*fs, &dirs.wal)?;
+    let start = records.last().cloned().unwrap_or_default();
+    let opened = match Wal::open(Arc::clone(&fs), &dirs.wal, &start, options) {
+        Err(error @ wal::Error::Torn { .. }) => {
+            warn!(%error, "repairing the end of the log");
+            wal::repair(&*fs, &dirs.wal)?;
+            Wal::open(Arc::clone(&fs), &dirs.wal, &start, options)
+        }
+        opened => opened,
+    };
+    let (wal, contents) = opened?;
+    let mut storage = MemoryStorage::new();
+    if start.index() > 0 {
+        let snapshot = snapshotter.load_newest_available(&records)?;
+        storage.apply_snapshot(snapshot).map_err(|error| lost(&dirs.wal, &error.to_string()))?;
+    }
+    if restored.machine.consistent_index() < start.index() {
+        let reason = format!(
+            "it ends at entry {} and the log begins after entry {}",
+            restored.machine.consistent_index(),
+            start.index()
+        );
+        return Err(lost(&dirs.store, &reason));
+    }
+    storage.set_hard_state(contents.hard_state);
+    storage.append(&contents.entries);
+    let durable = wal.last_index();
+    let metadata = Metadata::decode(contents.metadata.clone())
+        .map_err(|error| lost(&dirs.wal, &error.to_string()))?;
+    let id = metadata.node_id();
+    let raw = RawNode::new(raft_config(config, id, start.index()), storage)?;
+    info!(
+        member_id = peer::identity::format_id(id),
+        commit_index = contents.hard_state.commit(),
+        consistent_index = restored.machine.consistent_index(),
+        "restarting local member"
+    );
+    Ok(Booted {
+        id,
+        cluster_id: metadata.cluster_id(),
+        raw,
+        wal: WalStage::new(wal),
+        snapshotter,
+        restored,
+        snapshot_index: start.index(),
+        durable,
+    })
+}
+
+fn lost(path: &Path, reason: &str) -> Fatal {
+    Fatal::Lost { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+fn raft_config(config: &Config, id: u64, applied: u64) -> raft::Config {
+    raft::Config {
+        id,
+        election_tick: config.election_ticks,
+        heartbeat_tick: 1,
+        applied,
+        async_storage_writes: true,
+        apply_unstable: true,
+        max_size_per_msg: 512 << 10,
+        max_inflight_msgs: 512,
+        check_quorum: true,
+        pre_vote: config.pre_vote,
+        seed: id,
+        ..raft::Config::default()
+    }
+}

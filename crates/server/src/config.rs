@@ -1,0 +1,108 @@
+//! What a member is told at its start. Already checked: strings that people type are `serve`'s.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a member is run. [`Config::default`] is etcd's, for one member that listens nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Its name, by which the initial cluster knows it.
+    pub name: String,
+    /// Where all its files are.
+    pub data_dir: PathBuf,
+    /// Where its log is, if not under `data_dir`.
+    pub wal_dir: Option<PathBuf>,
+    /// Name and peer URLs of each member of a new cluster.
+    pub initial_cluster: Vec<(String, Vec<String>)>,
+    /// What tells clusters with the same URLs apart.
+    pub initial_cluster_token: String,
+    /// Whether it starts a cluster rather than join one; of no effect once it has a log.
+    pub new_cluster: bool,
+    /// Where others find it, at its start.
+    pub advertise_peer_urls: Vec<String>,
+    /// Where clients find it.
+    pub advertise_client_urls: Vec<String>,
+    /// The time of a tick.
+    pub heartbeat_interval: Duration,
+    /// Ticks of an election timeout.
+    pub election_ticks: u32,
+    /// Whether a member asks if it could win before it starts an election.
+    pub pre_vote: bool,
+    /// Entries applied between two snapshots.
+    pub snapshot_count: u64,
+    /// Entries kept behind a snapshot for slow followers.
+    pub snapshot_catch_up_entries: u64,
+    /// Snapshot files kept.
+    pub max_snapshots: usize,
+    /// Log files kept.
+    pub max_wals: usize,
+    /// Bytes the store may take; `None` for no limit.
+    pub quota_bytes: Option<u64>,
+    /// Bytes of a request, at most.
+    pub max_request_bytes: usize,
+    /// Operations of a transaction, at most.
+    pub max_txn_ops: usize,
+    /// Learners there may be.
+    pub max_learners: usize,
+    /// Whether to skip every sync: a crash of the machine then loses what was acknowledged.
+    pub unsafe_no_fsync: bool,
+    /// Keys a compaction looks at before it pauses.
+    pub compaction_batch: usize,
+    /// How long it pauses.
+    pub compaction_pause: Duration,
+    /// How often watchers that asked for it are told of progress.
+    pub watch_progress_interval: Duration,
+}
+
+impl Config {
+    /// How long a request may take inside: 5 s of queueing, computing and disk, and two election
+    /// timeouts.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout()
+    }
+
+    /// An election timeout.
+    #[must_use]
+    pub fn election_timeout(&self) -> Duration {
+        self.heartbeat_interval * self.election_ticks
+    }
+
+    /// Seconds a lease lives at least: one and a half election timeouts, in whole seconds.
+    #[must_use]
+    pub fn min_lease_ttl(&self) -> i64 {
+        let millis = 3 * u128::from(self.election_ticks) / 2 * self.heartbeat_interval.as_millis();
+        i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let url = || vec!["http://localhost:2380".to_owned()];
+        Self {
+            name: "default".to_owned(),
+            data_dir: "default.etcd".into(),
+            wal_dir: None,
+            initial_cluster: vec![("default".to_owned(), url())],
+            initial_cluster_token: "etcd-cluster".to_owned(),
+            new_cluster: true,
+            advertise_peer_urls: url(),
+            advertise_client_urls: vec!["http://localhost:2379".to_owned()],
+            heartbeat_interval: Duration::from_millis(100),
+            election_ticks: 10,
+            pre_vote: true,
+            snapshot_count: 10_000,
+            snapshot_catch_up_entries: 5_000,
+            max_snapshots: 5,
+            max_wals: 5,
+            quota_bytes: Some(2 << 30),
+            max_request_bytes: 3 << 19,
+            max_txn_ops: 128,
+            max_learners: 1,
+            unsafe_no_fsync: false,
+            compaction_batch: 1000,
+            compaction_pause: Duration::from_millis(10),
+            watch_progress_interval: Duration::from_secs(600),
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The stage around raft: proposals, messages, reads and time go in; appends, applies, messages
+//! to peers and answered reads come out.
+//!
+//! Invariants:
+//! - it never waits: not for a disk, a peer or the apply stage. At most [`WORK_MAX`] pieces of
+//!   work are with the log and with the apply stage each, so that their channels are never full;
+//! - a read is answered once this member has applied the index that a quorum confirmed after the
+//!   read arrived. All reads that wait share one round, and the next starts when it ends;
+//! - proposals that arrive while there is no leader wait for one, as in etcd, until whoever
+//!   proposed gives up.
+//!
+//! What it is not: a thread or a clock ([`crate::threads`] has those).
+
+use crate::Error;
+use bytes::Bytes;
+use raft::{LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage, RawNode, SoftState, StateType};
+use raftpb::{ConfChange, MembershipChange, Message, Snapshot};
+use std::collections::{BTreeMap, VecDeque};
+use tokio::sync::oneshot;
+
+/// Pieces of work with one stage, at most.
+pub(crate) const WORK_MAX: usize = 64;
+
+/// Proposals that wait for a leader, at most; then new ones are refused.
+const HELD_MAX: usize = 4096;
+
+/// Ticks after which an unanswered round of reads is asked again (etcd: 500 ms).
+const READ_RETRY_TICKS: u32 = 5;
+
+/// Who waits for a read to be confirmed.
+pub(crate) type ReadWaiter = oneshot::Sender<Result<(), Error>>;
+
+/// What the driver is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Time passes.
+    Tick,
+    /// An entry for the log.
+    Propose {
+        id: u64,
+        data: Bytes,
+    },
+    /// A change of members for the log.
+    ProposeChange {
+        change: ConfChange,
+    },
+    /// Linearizable reads.
+    Read(ReadWaiter),
+    /// From a peer.
+    Step(Message),
+    /// What was appended is durable.
+    Appended(Message),
+    /// What was applied is visible.
+    Applied(Applied),
+    /// The log up to here is in a snapshot.
+    Compact {
+        snapshot: Snapshot,
+        keep: u64,
+    },
+    Unreachable(u64),
+    SnapshotSent {
+        to: u64,
+        status: raft::SnapshotStatus,
+    },
+    /// Hand over to this member.
+    Transfer(u64),
+}
+
+/// What the apply stage did with one piece of work.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Index of the last entry applied.
+    pub index: u64,
+    /// Changes of members, in order; `None` for one that was refused.
+    pub changes: Vec<Option<ConfChange>>,
+    /// For raft.
+    pub responses: Vec<Message>,
+}
+
+/// What is to be done, in any order.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub to_peers: Vec<Message>,
+    pub appends: Vec<Message>,
+    pub applies: Vec<Message>,
+    /// Ids of proposals that raft did not take, and why.
+    pub dropped: Vec<(u64, Error)>,
+    /// Who leads, if that changed.
+    pub soft_state: Option<SoftState>,
+}
+
+/// What others may know of raft's state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub term: u64,
+    pub lead: u64,
+    pub leads: bool,
+    pub committed: u64,
+    pub last_index: u64,
+}
+
+#[derive(Debug)]
+struct Round {
+    context: u64,
+    ticks: u32,
+    waiters: Vec<ReadWaiter>,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    id: u64,
+    raw: RawNode<MemoryStorage>,
+    proposals: Vec<(u64, Bytes)>,
+    held: VecDeque<(u64, Bytes)>,
+    reads: Vec<ReadWaiter>,
+    round: Option<Round>,
+    rounds: u64,
+    /// Reads confirmed at an index that is not applied yet.
+    confirmed: BTreeMap<u64, Vec<ReadWaiter>>,
+    applied: u64,
+    appends_out: usize,
+    applies_out: usize,
+    lead: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(id: u64, raw: RawNode<MemoryStorage>, applied: u64) -> Self {
+        let mut driver = Self {
+            id,
+            raw,
+            proposals: Vec::new(),
+            held: VecDeque::new(),
+            reads: Vec::new(),
+            round: None,
+            rounds: 0,
+            confirmed: BTreeMap::new(),
+            applied,
+            appends_out: 0,
+            applies_out: 0,
+            lead: raft::NONE,
+        };
+        driver.campaign_alone();
+        driver
+    }
+
+    /// Takes all of `inbox` and says what is to be done now.
+    pub(crate) fn step(&mut self, inbox: &mut Vec<Input>, out: &mut Outbox) {
+        for input in inbox.drain(..) {
+            self.take(input, out);
+        }
+        self.propose(out);
+        self.start_round();
+        while self.appends_out < WORK_MAX && self.applies_out < WORK_MAX && self.raw.has_ready() {
+            self.take_ready(out);
+            self.start_round();
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        let basic = self.raw.basic_status();
+        Progress {
+            term: basic.hard_state.term(),
+            lead: basic.soft_state.lead,
+            leads: basic.soft_state.state == StateType::Leader,
+            committed: basic.hard_state.commit(),
+            last_index: self.raw.last_index(),
+        }
+    }
+
+    fn take(&mut self, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Tick => self.tick(),
+            Input::Propose { id, data } => self.proposals.push((id, data)),
+            Input::ProposeChange { change } => {
+                self.propose(out);
+                let id = change.id();
+                if let Err(error) = self.raw.propose_conf_change(&change) {
+                    out.dropped.push((id, Error::Other(error.to_string())));
+                }
+            }
+            Input::Read(waiter) => self.reads.push(waiter),
+            Input::Step(message) => self.step_raft(message),
+            Input::Appended(message) => {
+                self.appends_out -= 1;
+                let storage = self.raw.storage_mut();
+                if let Some(snapshot) = message.snapshot {
+                    storage.apply_snapshot(snapshot).expect("raft takes newer snapshots only");
+                }
+                storage.append(&message.entries);
+                self.deliver(message.responses, out);
+            }
+            Input::Applied(applied) => self.take_applied(applied, out),
+            Input::Compact { snapshot, keep } => self.compact(snapshot, keep),
+            Input::Unreachable(id) => self.raw.report_unreachable(id),
+            Input::SnapshotSent { to, status } => self.raw.report_snapshot(to, status),
+            Input::Transfer(to) => self.raw.transfer_leader(to),
+        }
+    }
+
+    fn tick(&mut self) {
+        self.raw.tick();
+        if let Some(round) = &mut self.round {
+            round.waiters.retain(|waiter| !waiter.is_closed());
+            round.ticks += 1;
+            if round.ticks % READ_RETRY_TICKS == 0 {
+                self.raw.read_index(context_bytes(round.context));
+            }
+        }
+    }
+
+    fn take_applied(&mut self, applied: Applied, out: &mut Outbox) {
+        self.applies_out -= 1;
+        self.applied = applied.index;
+        for change in applied.changes {
+            // Compat: a refused change is passed with an id of 0, which only ends its being
+            // under way.
+            let change = change.unwrap_or_default();
+            self.raw.apply_conf_change(&change.to_v2()).expect("it was checked when proposed");
+        }
+        self.deliver(applied.responses, out);
+        if self.lead == raft::NONE {
+            self.campaign_alone();
+        }
+        let later = self.confirmed.split_off(&(self.applied + 1));
+        let now = std::mem::replace(&mut self.confirmed, later);
+        now.into_values().flatten().for_each(confirm);
+    }
+
+    /// A cluster of one need not wait for others to be silent.
+    fn campaign_alone(&mut self) {
+        let status = self.raw.status();
+        let alone = status.config.voters.ids().into_iter().eq([self.id]);
+        if alone && status.basic.soft_state.state == StateType::Follower {
+            // None today; a node that may not campaign yet does not.
+            let _ = self.raw.campaign();
+        }
+    }
+
+    fn compact(&mut self, snapshot: Snapshot, keep: u64) {
+        let index = snapshot.index();
+        let conf_state = snapshot.metadata.and_then(|metadata| metadata.conf_state);
+        let storage = self.raw.storage_mut();
+        let data = snapshot.data.unwrap_or_default();
+        // Another one, received meanwhile, may be newer; then there is nothing to do.
+        if storage.create_snapshot(index, conf_state, data).is_ok() && index > keep {
+            // Entries that are gone already need not go.
+            let _ = storage.compact(index - keep);
+        }
+    }
+
+    /// Gives raft all proposals at once.
+    fn propose(&mut self, out: &mut Outbox) {
+        if self.proposals.is_empty() && (self.held.is_empty() || self.lead == raft::NONE) {
+            return;
+        }
+        if self.lead == raft::NONE {
+            for (id, data) in self.proposals.drain(..) {
+                if self.held.len() < HELD_MAX {
+                    self.held.push_back((id, data));
+                } else {
+                    out.dropped.push((id, api::Error::TooManyRequests.into()));
+                }
+            }
+            return;
+        }
+        let mut batch: Vec<(u64, Bytes)> = self.held.drain(..).collect();
+        batch.append(&mut self.proposals);
+        let data = batch.iter().map(|(_, data)| data.clone());
+        if self.raw.propose_all(data).is_ok() {
+            return;
+        }
+        // All or none are taken; one by one, some may be.
+        for (id, data) in batch {
+            if let Err(error) = self.raw.propose(data) {
+                out.dropped.push((id, Error::Other(error.to_string())));
+            }
+        }
+    }
+
+    fn start_round(&mut self) {
+        if self.reads.is_empty() || self.round.is_some() {
+            return;
+        }
+        self.rounds += 1;
+        let waiters = std::mem::take(&mut self.reads);
+        self.round = Some(Round { context: self.rounds, ticks: 0, waiters });
+        self.raw.read_index(context_bytes(self.rounds));
+    }
+
+    fn take_ready(&mut self, out: &mut Outbox) {
+        let ready = self.raw.ready();
+        if let Some(soft_state) = ready.soft_state {
+            self.lead_changes(soft_state.lead);
+            out.soft_state = Some(soft_state);
+            self.propose(out);
+        }
+        for state in ready.read_states {
+            let round = self.round.take_if(|round| context_bytes(round.context) == state.request_ctx);
+            let Some(round) = round else { continue };
+            if state.index <= self.applied {
+                round.waiters.into_iter().for_each(confirm);
+            } else {
+                self.confirmed.entry(state.index).or_default().extend(round.waiters);
+            }
+        }
+        for message in ready.messages {
+            match message.to() {
+                LOCAL_APPEND_THREAD => {
+                    self.appends_out += 1;
+                    out.appends.push(message);
+                }
+                LOCAL_APPLY_THREAD => {
+                    self.applies_out += 1;
+                    out.applies.push(message);
+                }
+                _ => out.to_peers.push(message),
+            }
+        }
+    }
+
+    /// Reads of a round that another leader was asked for are told: it may never be answered.
+    fn lead_changes(&mut self, lead: u64) {
+        let changed = lead != self.lead && lead != raft::NONE && self.lead != raft::NONE;
+        self.lead = lead;
+        if changed && let Some(round) = self.round.take() {
+            for waiter in round.waiters {
+                let _ = waiter.send(Err(api::Error::LeaderChanged.into()));
+            }
+        }
+    }
+
+    fn deliver(&mut self, responses: Vec<Message>, out: &mut Outbox) {
+        for message in responses {
+            if message.to() == self.id {
+                self.step_raft(message);
+            } else {
+                out.to_peers.push(message);
+            }
+        }
+    }
+
+    fn step_raft(&mut self, message: Message) {
+        let (kind, from) = (message.r#type(), message.from());
+        if let Err(error) = self.raw.step(message) {
+            tracing::debug!(?kind, from, %error, "raft refused a message");
+        }
+    }
+}
+
+fn confirm(waiter: ReadWaiter) {
+    // One that has gone meanwhile wants no answer.
+    let _ = waiter.send(Ok(()));
+}
+
+fn context_bytes(round: u64) -> Bytes {
+    Bytes::copy_from_slice(&round.to_be_bytes())
+}

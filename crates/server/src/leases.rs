@@ -1,0 +1,99 @@
+//! Leases as clients see them: kept alive, looked at, listed.
+//!
+//! Only the leader counts their time. Compat: it answers nobody's renewal before it has made sure
+//! that it still leads, as etcd 3.5.14 and later do; what cannot be made sure of is
+//! `not a primary lessor`, for the client to go elsewhere.
+
+use crate::apply_loop::ApplyInput;
+use crate::{Error, Server};
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a lease that is not known here is waited for.
+const APPLY_WAIT: Duration = Duration::from_secs(1);
+
+/// What is known of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// Seconds it was granted.
+    pub granted_ttl: i64,
+    /// Seconds left, rounded down.
+    pub ttl: i64,
+    /// The keys attached, ascending, if asked for.
+    pub keys: Vec<Bytes>,
+}
+
+impl Server {
+    /// Gives a lease its whole time again; its seconds.
+    ///
+    /// # Errors
+    /// [`api::Error::LeaseNotFound`]; that this member does not lead, as text.
+    pub async fn lease_renew(&self, id: i64) -> Result<i64, Error> {
+        self.must_lead()?;
+        if !self.shared.expiry().contains(id) {
+            self.wait_committed_applied().await?;
+        }
+        let now = self.shared.now();
+        let renewed = self.shared.expiry().renew(id, now);
+        renewed.ok_or_else(|| api::Error::LeaseNotFound.into())
+    }
+
+    /// What is known of a lease; `None` if there is none.
+    ///
+    /// # Errors
+    /// That this member does not lead, as text; [`api::Error::TimeoutWaitAppliedIndex`].
+    pub async fn lease_times(&self, id: i64, keys: bool) -> Result<Option<LeaseTimes>, Error> {
+        self.must_lead()?;
+        self.wait_committed_applied().await?;
+        let (answer, found) = oneshot::channel();
+        self.ask(ApplyInput::Lease { id, answer })?;
+        let Some((granted_ttl, attached)) = found.await.map_err(|_| api::Error::Stopped)? else {
+            return Ok(None);
+        };
+        let remaining = self.shared.expiry().remaining(id, self.shared.now());
+        let Some(remaining) = remaining else { return Ok(None) };
+        let ttl = i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX);
+        let keys = if keys { attached } else { Vec::new() };
+        Ok(Some(LeaseTimes { granted_ttl, ttl, keys }))
+    }
+
+    /// The ids of all leases, as this member has applied them.
+    ///
+    /// # Errors
+    /// [`api::Error::Stopped`].
+    pub async fn leases(&self) -> Result<Vec<i64>, Error> {
+        let (answer, ids) = oneshot::channel();
+        self.ask(ApplyInput::Leases { answer })?;
+        Ok(ids.await.map_err(|_| api::Error::Stopped)?)
+    }
+
+    /// An id for a lease whose client names none: positive.
+    #[must_use]
+    pub fn new_lease_id(&self) -> i64 {
+        loop {
+            let id = self.shared.ids.next() & (u64::MAX >> 1);
+            if id != 0 {
+                return i64::try_from(id).expect("the highest bit is clear");
+            }
+        }
+    }
+
+    fn must_lead(&self) -> Result<(), Error> {
+        // With other members, asking the leader is not built yet.
+        if self.shared.leads() && self.shared.expiry().leads() {
+            return Ok(());
+        }
+        Err(Error::Other("not a primary lessor".to_owned()))
+    }
+
+    async fn wait_committed_applied(&self) -> Result<(), Error> {
+        let committed = self.shared.committed();
+        let waited = tokio::time::timeout(APPLY_WAIT, self.shared.wait_applied(committed)).await;
+        waited.map_err(|_| api::Error::TimeoutWaitAppliedIndex)?
+    }
+
+    fn ask(&self, question: ApplyInput) -> Result<(), Error> {
+        self.shared.apply.try_send(question).map_err(|_| api::Error::TooManyRequests.into())
+    }
+}

@@ -1,0 +1,37 @@
+//! A member of a cluster, to be started inside any program.
+//!
+//! Floor 5: no gRPC and no HTTP types. [`Server::start`] opens the directory, starts the threads
+//! and gives the handle that all requests go through; `serve` puts the client API over it. One
+//! put is a straight walk: `propose.rs`, `driver.rs`, the log and apply threads (`threads.rs`,
+//! `apply_loop.rs`), and back through `waiters.rs`.
+//!
+//! Invariants:
+//! - what is acknowledged is in the log of a quorum, durably;
+//! - a failed disk ends the member, and tells whoever started it through [`Server::ended`];
+//! - every thread and task is joined by [`Server::stop`].
+
+mod apply_loop;
+mod bootstrap;
+mod config;
+mod driver;
+mod error;
+mod ids;
+mod leases;
+mod link;
+mod propose;
+mod read;
+mod requests;
+mod shared;
+mod snapshot;
+mod start;
+mod store_loop;
+mod tasks;
+mod threads;
+mod waiters;
+mod watches;
+
+pub use config::Config;
+pub use error::{Error, Fatal};
+pub use leases::LeaseTimes;
+pub use requests::Status;
+pub use start::Server;

@@ -1,0 +1,98 @@
+//! What all parts of a member share: numbers that one writes and many read, and the ways in.
+
+use crate::apply_loop::ApplyInput;
+use crate::driver::Input;
+use crate::ids::Ids;
+use crate::waiters::Waiters;
+use crate::{Config, Error};
+use api::etcdserverpb::AlarmMember;
+use crossbeam_channel::Sender;
+use lease::Expiry;
+use member::Cluster;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What a member's parts share.
+pub(crate) struct Shared {
+    pub id: u64,
+    pub cluster_id: u64,
+    pub config: Config,
+    pub ids: Ids,
+    pub waiters: Arc<Waiters>,
+    pub inbox: Sender<Input>,
+    pub apply: Sender<ApplyInput>,
+    pub views: mvcc::Views,
+    pub reader: backend::Reader,
+    pub raft: RaftNumbers,
+    /// Index of the last entry that is applied and visible.
+    pub applied: watch::Sender<u64>,
+    /// Who leads; 0 for nobody.
+    pub lead: watch::Sender<u64>,
+    /// Whether the member has said who it is, and so serves.
+    pub published: watch::Sender<bool>,
+    /// The revision whose compaction is complete.
+    pub compacted: watch::Sender<i64>,
+    /// The leader's clock of leases. The lock is held for one lookup at a time.
+    pub expiry: Mutex<Expiry>,
+    /// The members, as last applied.
+    pub cluster: RwLock<Arc<Cluster>>,
+    /// The alarms, as last applied.
+    pub alarms: RwLock<Arc<Vec<AlarmMember>>>,
+    /// When the process started, the beginning of its clock.
+    pub started: Instant,
+    /// Set once the member stops.
+    pub stopping: watch::Sender<bool>,
+}
+
+/// What the driver lets others know.
+#[derive(Debug, Default)]
+pub(crate) struct RaftNumbers {
+    pub term: AtomicU64,
+    pub committed: AtomicU64,
+    pub last_index: AtomicU64,
+    pub leads: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn applied_index(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.raft.term.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn committed(&self) -> u64 {
+        self.raft.committed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.leads.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.cluster.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn alarms(&self) -> Arc<Vec<AlarmMember>> {
+        Arc::clone(&self.alarms.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn expiry(&self) -> MutexGuard<'_, Expiry> {
+        self.expiry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the process started.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Waits until an index is applied and visible.
+    pub(crate) async fn wait_applied(&self, index: u64) -> Result<(), Error> {
+        let mut applied = self.applied.subscribe();
+        let waited = applied.wait_for(|applied| *applied >= index).await;
+        waited.map(drop).map_err(|_| api::Error::Stopped.into())
+    }
+}

@@ -1,0 +1,357 @@
+//! Starting a member, and ending it.
+
+use crate::apply_loop::{self, ApplyLoop};
+use crate::bootstrap::{Booted, boot};
+use crate::driver::{Driver, Input, Outbox, Progress};
+use crate::ids::Ids;
+use crate::link::Link;
+use crate::shared::{RaftNumbers, Shared};
+use crate::snapshot::Snapshots;
+use crate::store_loop::{self, StoreRequest};
+use crate::threads::{self, DriverPorts, INBOX_MAX};
+use crate::watches::{self, Watches};
+use crate::{Config, Fatal, tasks};
+use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
+use crossbeam_channel::{Sender, bounded};
+use lease::Expiry;
+use mvcc::Changes;
+use peer::{Local, PeerUrl, Transport};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// A running member. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) transport: Transport,
+    pub(crate) watches: Watches,
+    pub(crate) no_space: mpsc::Sender<()>,
+    running: Arc<Mutex<Option<Running>>>,
+    ended: watch::Receiver<Option<Arc<Fatal>>>,
+}
+
+/// What [`Server::stop`] joins.
+struct Running {
+    threads: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+    /// Dropping it stops the driver, and with it everything behind.
+    stop: Sender<()>,
+    store: Sender<StoreRequest>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("id", &self.shared.id).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens the member's directory and starts it. It serves once [`Server::ready`] returns.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or if the system cannot start a thread.
+    pub async fn start(config: Config) -> Result<Server, Fatal> {
+        let for_boot = config.clone();
+        let booted = tokio::task::spawn_blocking(move || boot(&for_boot)).await;
+        let booted = booted.map_err(|_| Fatal::Ended { stage: "start" })??;
+        Self::run(config, booted)
+    }
+
+    fn run(config: Config, booted: Booted) -> Result<Server, Fatal> {
+        let Booted { id, cluster_id, raw, wal, snapshotter, restored, .. } = booted;
+        let (inbox_tx, inbox) = bounded(INBOX_MAX);
+        let (appends_tx, appends) = threads::work_channel();
+        let (applies_tx, applies) = threads::work_channel();
+        let (done_tx, done) = threads::done_channel();
+        let (questions_tx, questions) = bounded(apply_loop::QUESTIONS_MAX);
+        let (wal_snapshots_tx, wal_snapshots) = bounded(1);
+        let (store_tx, store_requests) = bounded(store_loop::REQUESTS_MAX);
+        let (stop, stopped) = bounded(0);
+        let (ended_tx, ended) = watch::channel(None);
+        let machine = restored.machine;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
+        let shared = Arc::new(Shared {
+            id,
+            cluster_id,
+            ids: Ids::new(id, millis),
+            waiters: Arc::default(),
+            inbox: inbox_tx,
+            apply: questions_tx,
+            views: restored.views.clone(),
+            reader: restored.reader,
+            raft: RaftNumbers::default(),
+            applied: watch::Sender::new(booted.snapshot_index),
+            lead: watch::Sender::new(0),
+            published: watch::Sender::new(false),
+            compacted: watch::Sender::new(-1),
+            expiry: Mutex::new(Expiry::new(machine.lessor().times())),
+            cluster: RwLock::new(Arc::new(machine.cluster().clone())),
+            alarms: RwLock::new(Arc::new(machine.alarms().list(AlarmType::None as i32))),
+            started: Instant::now(),
+            stopping: watch::Sender::new(false),
+            config,
+        });
+        let transport = transport(&shared);
+        for member in machine.cluster().members().filter(|member| member.id != id) {
+            add_peer(&transport, member.id, &member.peer_urls);
+        }
+        let (watches, watch_changes, mut watch_thread) = watches::start(&shared, machine.mvcc().revision());
+        let durable = Arc::new(AtomicU64::new(booted.durable));
+        let end = move |stage: &'static str, result: Result<(), Fatal>| {
+            if let Err(error) = result {
+                tracing::error!(stage, error = &error as &dyn std::error::Error, "the member ends");
+                ended_tx.send_replace(Some(Arc::new(error)));
+            }
+        };
+        let end = Arc::new(end);
+        let mut running = Vec::new();
+        running.append(&mut watch_thread);
+
+        let driver = Driver::new(id, raw, booted.snapshot_index);
+        let ports =
+            DriverPorts { inbox, done, appends: appends_tx, applies: applies_tx, stop: stopped };
+        let outside = DriverOutside { shared: Arc::clone(&shared), transport: transport.clone() };
+        let period = shared.config.heartbeat_interval;
+        running.push(spawn("raft", move || threads::run_driver(driver, &ports, period, outside)));
+
+        let (wal_done, wal_durable, wal_end) = (done_tx.clone(), Arc::clone(&durable), Arc::clone(&end));
+        running.push(spawn("wal", move || {
+            let durable = move |index| wal_durable.store(index, Ordering::Release);
+            let ran = threads::run_wal(wal, &appends, &wal_snapshots, &wal_done, durable);
+            wal_end("wal", ran.and_then(|stage| Ok(stage.into_wal().close()?)));
+        }));
+
+        let (nospace_tx, nospace) = mpsc::channel(1);
+        let (term_tx, terms) = mpsc::channel(1);
+        let apply = ApplyLoop {
+            machine,
+            shared: Arc::clone(&shared),
+            applies,
+            questions,
+            done: done_tx,
+            outside: ApplyOutside {
+                shared: Arc::clone(&shared),
+                transport: transport.clone(),
+                changes: watch_changes,
+                nospace: nospace_tx.clone(),
+                terms: term_tx,
+            },
+            term: 0,
+            compacted: -1,
+        };
+        let apply_end = Arc::clone(&end);
+        running.push(spawn("apply", move || apply_end("apply", apply.run().map(drop))));
+
+        let (flusher, compactor) = (restored.flusher, restored.compactor);
+        let (views, store_shared) = (restored.views, Arc::clone(&shared));
+        running.push(spawn("store", move || {
+            let ran = store_loop::run(
+                flusher, compactor, views, &store_shared, &durable, &store_requests,
+            );
+            end("store", ran);
+        }));
+
+        let server = Server {
+            shared: Arc::clone(&shared),
+            transport,
+            watches,
+            no_space: nospace_tx,
+            running: Arc::default(),
+            ended,
+        };
+        let mut join = JoinSet::new();
+        let snapshots = Snapshots {
+            shared: Arc::clone(&shared),
+            snapshotter,
+            store: store_tx.clone(),
+            wal: wal_snapshots_tx,
+            last: booted.snapshot_index,
+        };
+        join.spawn(snapshots.run());
+        join.spawn(tasks::publish(server.clone_for_task()));
+        join.spawn(tasks::decide_version(server.clone_for_task()));
+        join.spawn(tasks::expire_leases(server.clone_for_task(), terms));
+        join.spawn(tasks::raise_no_space(server.clone_for_task(), nospace));
+        let all = Running { threads: running, tasks: join, stop, store: store_tx };
+        *lock(&server.running) = Some(all);
+        Ok(server)
+    }
+
+    /// A handle that a task may keep: it does not keep what joins the task.
+    fn clone_for_task(&self) -> Server {
+        Server { running: Arc::default(), ..self.clone() }
+    }
+
+    /// Waits until the member has ended by itself, and tells why.
+    pub async fn ended(&self) -> Arc<Fatal> {
+        let mut ended = self.ended.clone();
+        loop {
+            if let Some(fatal) = ended.borrow_and_update().clone() {
+                return fatal;
+            }
+            if ended.changed().await.is_err() {
+                return Arc::new(Fatal::Ended { stage: "every thread" });
+            }
+        }
+    }
+
+    /// Stops the member: requests are refused, and all that was acknowledged is durable. Does
+    /// nothing the second time.
+    pub async fn stop(&self) {
+        self.shared.stopping.send_replace(true);
+        let running = lock(&self.running).take();
+        let Some(Running { threads, mut tasks, stop, store }) = running else { return };
+        tasks.shutdown().await;
+        self.transport.stop().await;
+        drop((stop, store));
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the member panicked");
+                }
+            }
+        });
+        // The runtime itself may be ending.
+        let _ = joined.await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.expect("the system can start a thread")
+}
+
+fn transport(shared: &Arc<Shared>) -> Transport {
+    let urls = parse_urls(&shared.config.advertise_peer_urls);
+    let local = Local { id: shared.id, cluster_id: shared.cluster_id, urls };
+    let link = Arc::new(Link { shared: Arc::downgrade(shared) });
+    Transport::new(local, link, shared.config.election_timeout())
+}
+
+/// Those URLs that can be used; others are named in the log.
+fn parse_urls(urls: &[String]) -> Vec<PeerUrl> {
+    let mut parsed = Vec::new();
+    for url in urls {
+        match PeerUrl::parse(url) {
+            Ok(url) => parsed.push(url),
+            Err(error) => tracing::warn!(%url, %error, "a peer URL that cannot be used"),
+        }
+    }
+    parsed
+}
+
+fn add_peer(transport: &Transport, id: u64, urls: &[String]) {
+    let urls = parse_urls(urls);
+    if !urls.is_empty() {
+        transport.add_peer(id, urls);
+    }
+}
+
+/// What the driver's thread does outside of raft.
+struct DriverOutside {
+    shared: Arc<Shared>,
+    transport: Transport,
+}
+
+impl threads::Outside for DriverOutside {
+    fn take(&mut self, out: &mut Outbox, progress: Progress) {
+        let numbers = &self.shared.raft;
+        numbers.term.store(progress.term, Ordering::Relaxed);
+        numbers.last_index.store(progress.last_index, Ordering::Relaxed);
+        numbers.committed.store(progress.committed, Ordering::Release);
+        if let Some(soft_state) = out.soft_state.take() {
+            if !progress.leads && self.shared.leads() {
+                self.shared.expiry().demote();
+            }
+            numbers.leads.store(progress.leads, Ordering::Release);
+            self.shared.lead.send_replace(soft_state.lead);
+            tracing::info!(
+                local_member_id = peer::identity::format_id(self.shared.id),
+                leader = peer::identity::format_id(soft_state.lead),
+                term = progress.term,
+                "raft leader changed"
+            );
+        }
+        for (id, error) in out.dropped.drain(..) {
+            self.shared.waiters.complete(id, Err(error));
+        }
+        let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
+            .into_iter()
+            .partition(|message| message.r#type() == raftpb::MessageType::MsgSnap);
+        for message in snapshots {
+            tracing::warn!(to = message.to(), "sending a snapshot is not built yet");
+            let status = raft::SnapshotStatus::Failure;
+            let report = Input::SnapshotSent { to: message.to(), status };
+            // A report that finds no room is made again by the next attempt.
+            let _ = self.shared.inbox.try_send(report);
+        }
+        if !messages.is_empty() {
+            self.transport.send(messages);
+        }
+    }
+}
+
+/// What the apply thread tells others.
+struct ApplyOutside {
+    shared: Arc<Shared>,
+    transport: Transport,
+    changes: watches::ChangesSender,
+    nospace: mpsc::Sender<()>,
+    terms: mpsc::Sender<()>,
+}
+
+impl apply_loop::Outside for ApplyOutside {
+    fn changed(&mut self, changes: Vec<Arc<Changes>>, compacted: i64) {
+        self.changes.send(changes, compacted);
+    }
+
+    fn compacted(&mut self, compacted: i64) {
+        self.changes.send(Vec::new(), compacted);
+    }
+
+    fn member_added(&mut self, id: u64, peer_urls: &[String]) {
+        if id != self.shared.id {
+            add_peer(&self.transport, id, peer_urls);
+        }
+    }
+
+    fn member_removed(&mut self, id: u64) {
+        if id == self.shared.id {
+            self.shared.stopping.send_replace(true);
+        } else {
+            self.transport.remove_peer(id);
+        }
+    }
+
+    fn no_space(&mut self) {
+        // If there is no room, the alarm is on its way already.
+        let _ = self.nospace.try_send(());
+    }
+
+    fn term_began(&mut self) {
+        // If there is no room, whoever listens has yet to look.
+        let _ = self.terms.try_send(());
+    }
+}
+
+/// The request that turns on this member's NOSPACE alarm.
+pub(crate) fn no_space_alarm(member: u64) -> InternalRaftRequest {
+    let alarm = AlarmRequest {
+        action: alarm_request::AlarmAction::Activate as i32,
+        member_id: member,
+        alarm: AlarmType::Nospace as i32,
+    };
+    InternalRaftRequest { alarm: Some(alarm), ..InternalRaftRequest::default() }
+}

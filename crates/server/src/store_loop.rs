@@ -1,0 +1,55 @@
+//! The thread behind the store: it writes what was applied to the segment files, once the log
+//! has it durably, and rewrites segments that are mostly dead.
+
+use crate::Fatal;
+use crate::shared::Shared;
+use backend::{Compactor, Flusher, Step};
+use crossbeam_channel::Receiver;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How often it looks if there is something to write.
+const PERIOD: Duration = Duration::from_millis(5);
+
+/// Bytes of old segments read in one step of a rewrite: at this period, 200 MB/s at most.
+const REWRITE_BYTES: u64 = 1 << 20;
+
+/// Requests waiting, at most.
+pub(crate) const REQUESTS_MAX: usize = 64;
+
+/// What the thread is asked.
+pub(crate) enum StoreRequest {
+    /// Write and sync all that may be written; the answer is the index the store is durable at.
+    Sync(oneshot::Sender<u64>),
+}
+
+/// Runs until all senders of requests are gone; what can be written is durable then.
+pub(crate) fn run(
+    mut flusher: Flusher,
+    mut compactor: Compactor,
+    live: mvcc::Views,
+    shared: &Arc<Shared>,
+    durable: &AtomicU64,
+    requests: &Receiver<StoreRequest>,
+) -> Result<(), Fatal> {
+    loop {
+        let request = requests.recv_timeout(PERIOD);
+        flusher.step(shared.now(), durable.load(Ordering::Acquire))?;
+        match request {
+            Ok(StoreRequest::Sync(answer)) => {
+                flusher.sync()?;
+                // Whoever asked may have gone.
+                let _ = answer.send(flusher.synced_index());
+            }
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+                flusher.sync()?;
+                return Ok(());
+            }
+        }
+        // One step at a time, so that what was applied does not wait for a rewrite.
+        let _: Step = compactor.step(&live.judge(), REWRITE_BYTES)?;
+    }
+}

@@ -1,0 +1,126 @@
+//! What a member does by itself: say who it is, decide the cluster's version, end leases, raise
+//! the alarm.
+
+use crate::start::no_space_alarm;
+use crate::Server;
+use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
+use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use lease::REVOKES_MAX;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How often leases are looked at.
+const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
+
+/// Revocations on their way at once.
+const REVOKES_AT_ONCE: usize = 16;
+
+/// How often the cluster's version is looked at.
+const VERSION_PERIOD: Duration = Duration::from_secs(4);
+
+/// Says until it is heard what the member is called and where clients find it.
+pub(crate) async fn publish(server: Server) {
+    let attributes = Attributes {
+        name: server.shared.config.name.clone(),
+        client_urls: server.shared.config.advertise_client_urls.clone(),
+    };
+    let set = ClusterMemberAttrSetRequest {
+        member_id: server.shared.id,
+        member_attributes: Some(attributes),
+    };
+    loop {
+        let request = InternalRaftRequest {
+            cluster_member_attr_set: Some(set.clone()),
+            ..InternalRaftRequest::default()
+        };
+        match server.propose(request).await {
+            Ok(_) => break,
+            Err(crate::Error::Api(api::Error::Stopped)) => return,
+            Err(error) => tracing::warn!(%error, "failed to publish local member to cluster through raft"),
+        }
+    }
+    server.shared.published.send_replace(true);
+    tracing::info!(
+        local_member_id = peer::identity::format_id(server.shared.id),
+        cluster_id = peer::identity::format_id(server.shared.cluster_id),
+        "published local member to cluster through raft"
+    );
+}
+
+/// The leader decides the version once there is a leader, and looks again from time to time.
+pub(crate) async fn decide_version(server: Server) {
+    let shared = &server.shared;
+    loop {
+        let mut lead = shared.lead.subscribe();
+        let cluster = shared.cluster();
+        // With other members their versions count too; asking them is not built yet.
+        if shared.leads() && cluster.version().is_none() && cluster.members().len() == 1 {
+            let ver = api::version::CLUSTER_VERSION.to_owned();
+            let set = ClusterVersionSetRequest { ver };
+            let request = InternalRaftRequest {
+                cluster_version_set: Some(set),
+                ..InternalRaftRequest::default()
+            };
+            if let Err(error) = server.propose(request).await {
+                tracing::warn!(%error, "failed to set the cluster version");
+            }
+        }
+        tokio::select! {
+            _ = lead.changed() => {}
+            () = tokio::time::sleep(VERSION_PERIOD) => {}
+        }
+    }
+}
+
+/// On the leader, proposes to revoke what has run out. A term begins with all leases extended.
+pub(crate) async fn expire_leases(server: Server, mut terms: mpsc::Receiver<()>) {
+    let shared = &server.shared;
+    let mut period = tokio::time::interval(EXPIRY_PERIOD);
+    loop {
+        tokio::select! {
+            began = terms.recv() => {
+                if began.is_none() {
+                    return;
+                }
+                let extend = shared.config.election_timeout();
+                let (leads, now, mut expiry) = (shared.leads(), shared.now(), shared.expiry());
+                if leads && !expiry.leads() {
+                    expiry.promote(now, extend);
+                }
+            }
+            _ = period.tick() => {
+                let due = shared.expiry().due(shared.now(), REVOKES_MAX);
+                revoke(&server, due).await;
+            }
+        }
+    }
+}
+
+async fn revoke(server: &Server, due: Vec<i64>) {
+    let mut revokes = JoinSet::new();
+    for id in due {
+        if revokes.len() >= REVOKES_AT_ONCE {
+            // What failed is due again later.
+            let _ = revokes.join_next().await;
+        }
+        let server = server.clone();
+        revokes.spawn(async move {
+            let lease_revoke = Some(LeaseRevokeRequest { id });
+            let request = InternalRaftRequest { lease_revoke, ..InternalRaftRequest::default() };
+            if let Err(error) = server.propose(request).await {
+                tracing::warn!(lease_id = format!("{id:016x}"), %error, "failed to revoke lease");
+            }
+        });
+    }
+    while revokes.join_next().await.is_some() {}
+}
+
+/// Turns the alarm on when a reply said that there is no room.
+pub(crate) async fn raise_no_space(server: Server, mut nospace: mpsc::Receiver<()>) {
+    while nospace.recv().await.is_some() {
+        if let Err(error) = server.propose(no_space_alarm(server.shared.id)).await {
+            tracing::warn!(%error, "failed to raise the NOSPACE alarm");
+        }
+    }
+}
