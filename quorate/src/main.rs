@@ -21,8 +21,7 @@ async fn main() -> Result<()> {
             "advertise-client-urls" => config.advertise_client_urls = vec![v.into()],
             "initial-advertise-peer-urls" => config.advertise_peer_urls = vec![v.into()],
             "initial-cluster" => {
-                let (n, u) = v.split_once('=').context("name=url")?;
-                config.initial_cluster = vec![(n.into(), vec![u.into()])];
+                config.initial_cluster = member::InitialCluster::parse(v)?;
             }
             "listen-peer-urls" | "log-level" | "unsafe-no-fsync" => {}
             other => anyhow::bail!("unknown {other}"),

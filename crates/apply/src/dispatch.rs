@@ -72,11 +72,11 @@ impl StateMachine {
         } else if let Some(alarm) = &request.alarm {
             return Ok(Reply::Alarm(self.alarm(alarm)));
         } else if let Some(version) = &request.cluster_version_set {
-            self.cluster.set_version(&mut self.store, &version.ver);
+            self.set_version(version)?;
         } else if let Some(attributes) = &request.cluster_member_attr_set {
-            self.set_attributes(attributes);
+            self.set_attributes(attributes)?;
         } else if let Some(downgrade) = &request.downgrade_info_set {
-            self.set_downgrade(downgrade);
+            self.set_downgrade(downgrade)?;
         } else if request.downgrade_version_test.is_none() {
             return Err(Failure::Unknown);
         }
@@ -102,7 +102,9 @@ impl StateMachine {
             if change.tombstone {
                 self.lessor.delete(&change.key);
             } else {
-                self.lessor.put(&change.key, change.lease);
+                // A store whose lease is gone keeps the number in the key; it attaches nothing.
+                let there = self.lessor.contains(change.lease);
+                self.lessor.put(&change.key, if there { change.lease } else { 0 });
             }
         }
         self.changes.push(std::sync::Arc::new(changes));

@@ -21,6 +21,9 @@ pub(crate) enum Failure {
     /// No operation that is known.
     #[error("unknown operation")]
     Unknown,
+    /// What no member may go on after.
+    #[error(transparent)]
+    Cluster(#[from] member::Error),
 }
 
 impl From<mvcc::Error> for Failure {

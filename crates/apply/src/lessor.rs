@@ -19,7 +19,8 @@ impl StateMachine {
             .lessor
             .grant(&mut self.store, request.id, request.ttl, min_ttl)
             .map_err(client_error)?;
-        self.lease_events.push(LeaseEvent::Granted { id: request.id, ttl });
+        let lease = lease::Lease { id: request.id, ttl, remaining_ttl: 0 };
+        self.lease_events.push(LeaseEvent::Granted(lease));
         let header = header(self.mvcc.revision());
         Ok(LeaseGrantResponse { header, id: request.id, ttl, error: String::new() })
     }
@@ -45,16 +46,16 @@ impl StateMachine {
         for checkpoint in &request.checkpoints {
             let (id, remaining) = (checkpoint.id, checkpoint.remaining_ttl);
             // Compat: leases that are not there are passed over.
-            if self.lessor.checkpoint(&mut self.store, id, remaining, persist) {
-                self.lease_events.push(LeaseEvent::Checkpointed { id, remaining });
-            }
+            self.lessor.checkpoint(&mut self.store, id, remaining, persist);
+            self.lease_events.push(LeaseEvent::Checkpointed { id, remaining });
         }
     }
 }
 
 fn client_error(error: lease::Error) -> Error {
     match error {
-        lease::Error::NotFound => Error::LeaseNotFound,
+        // Only loading finds damage.
+        lease::Error::NotFound | lease::Error::Corrupt { .. } => Error::LeaseNotFound,
         lease::Error::Exists => Error::LeaseExist,
         lease::Error::TtlTooLarge => Error::LeaseTtlTooLarge,
     }

@@ -29,7 +29,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as what it is about")]
 pub enum LeaseEvent {
-    Granted { id: i64, ttl: i64 },
+    Granted(lease::Lease),
     Revoked { id: i64 },
     Checkpointed { id: i64, remaining: i64 },
 }
@@ -40,7 +40,7 @@ pub struct ConfOutcome {
     /// The request's id.
     pub id: u64,
     /// Why it changes nothing, if so.
-    pub refused: Option<member::Error>,
+    pub refused: Option<member::Rejected>,
     /// What raft is to put in force.
     pub change: Option<ConfChange>,
 }
@@ -59,6 +59,20 @@ pub enum ApplyError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// Why a store holds no state to go on from.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] mvcc::Error),
+    /// The leases.
+    #[error(transparent)]
+    Leases(#[from] lease::Error),
+    /// The members.
+    #[error(transparent)]
+    Members(#[from] member::Error),
 }
 
 /// What one request came to.
@@ -91,15 +105,16 @@ impl StateMachine {
     ///
     /// # Errors
     /// The store's.
-    pub fn restore(opened: Opened, settings: Settings) -> Result<Restored, mvcc::Error> {
+    pub fn restore(opened: Opened, settings: Settings) -> Result<Restored, RestoreError> {
         let Opened { store, reader, flusher, compactor, restored } = opened;
-        let mut lessor = Lessor::load(store.buckets());
         let started = mvcc::restore(restored, reader.clone(), store.buckets())?;
-        for (key, lease) in &started.leases {
-            lessor.attach(key, *lease);
+        let (lessor, orphans) =
+            Lessor::load(store.buckets(), settings.min_lease_ttl, started.leases)?;
+        if !orphans.is_empty() {
+            tracing::warn!(keys = orphans.len(), "keys name leases that are not there");
         }
         let (mvcc, views) = (started.mvcc, started.views);
-        let cluster = Cluster::load(store.buckets());
+        let cluster = Cluster::load(store.buckets())?;
         let alarms = Alarms::load(store.buckets());
         let machine = Self {
             settings,
@@ -140,6 +155,7 @@ impl StateMachine {
             Ok(reply) => Ok(reply),
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Store(error)) => return Err(error.into()),
+            Err(Failure::Cluster(error)) => return Err(broken(error.to_string())),
             Err(Failure::Unknown) => {
                 let reason = "an operation that this version does not apply".to_owned();
                 return Err(broken(reason));

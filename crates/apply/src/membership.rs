@@ -1,9 +1,16 @@
 //! Changes of members, and what members say of themselves.
 
 use crate::machine::{ApplyError, ConfOutcome, StateMachine};
-use api::membershippb::{ClusterMemberAttrSetRequest, DowngradeInfoSetRequest};
+use api::membershippb::{
+    ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
+};
+use backend::Bucket;
+use member::{Downgrade, Version};
 use prost::Message as _;
-use raftpb::{ConfChange, ConfState, Entry};
+use raftpb::{ConfChange, Entry};
+
+/// Where raft's configuration is noted. Nobody reads it here: it is for exports to be etcd's.
+const CONF_STATE_KEY: &[u8] = b"confState";
 
 impl StateMachine {
     /// Applies an entry that changes members. Whatever comes out, raft must be told: of the
@@ -15,39 +22,48 @@ impl StateMachine {
         let broken = |reason: String| ApplyError::Entry { index: entry.index(), reason };
         let change = ConfChange::decode(entry.data().as_ref())
             .map_err(|error| broken(error.to_string()))?;
-        if entry.index() <= self.store.consistent_index() {
-            return Ok(ConfOutcome { id: change.id(), refused: None, change: Some(change) });
-        }
         let id = change.id();
-        let checked = self.cluster.validate(&change, self.settings.max_learners);
-        match checked {
-            Ok(()) => {
-                self.cluster
-                    .apply_change(&mut self.store, &change)
-                    .map_err(|error| broken(error.to_string()))?;
+        if entry.index() <= self.store.consistent_index() {
+            return Ok(ConfOutcome { id, refused: None, change: Some(change) });
+        }
+        match self.cluster.validate(&change, self.settings.max_learners) {
+            Ok(valid) => {
+                self.cluster.apply(&mut self.store, valid);
+                let conf_state = member::conf_state_json(&self.cluster.conf_state());
+                self.store.set(Bucket::Meta, CONF_STATE_KEY, conf_state.as_bytes());
                 Ok(ConfOutcome { id, refused: None, change: Some(change) })
             }
-            Err(refused) => Ok(ConfOutcome { id, refused: Some(refused), change: None }),
+            Err(member::Error::Rejected(refused)) => {
+                Ok(ConfOutcome { id, refused: Some(refused), change: None })
+            }
+            Err(error) => Err(broken(error.to_string())),
         }
     }
 
-    /// Notes raft's configuration after a change.
-    pub fn set_conf_state(&mut self, conf_state: &ConfState) {
-        self.cluster.save_conf_state(&mut self.store, conf_state);
-    }
-
-    pub(crate) fn set_attributes(&mut self, request: &ClusterMemberAttrSetRequest) {
+    pub(crate) fn set_attributes(
+        &mut self,
+        request: &ClusterMemberAttrSetRequest,
+    ) -> Result<(), member::Error> {
         let attributes = request.member_attributes.clone().unwrap_or_default();
-        self.cluster.set_attributes(
-            &mut self.store,
-            request.member_id,
-            attributes.name,
-            attributes.client_urls,
-        );
+        let (name, client_urls) = (attributes.name, attributes.client_urls);
+        let id = request.member_id;
+        self.cluster.set_attributes(&mut self.store, id, name, client_urls).map(drop)
     }
 
-    pub(crate) fn set_downgrade(&mut self, request: &DowngradeInfoSetRequest) {
-        let target = request.enabled.then(|| request.ver.clone());
-        self.cluster.set_downgrade(&mut self.store, target);
+    pub(crate) fn set_version(
+        &mut self,
+        request: &ClusterVersionSetRequest,
+    ) -> Result<(), member::Error> {
+        let version = Version::parse(&request.ver)?;
+        self.cluster.set_version(&mut self.store, version)
+    }
+
+    pub(crate) fn set_downgrade(
+        &mut self,
+        request: &DowngradeInfoSetRequest,
+    ) -> Result<(), member::Error> {
+        let target = request.enabled.then(|| Version::parse(&request.ver)).transpose()?;
+        self.cluster.set_downgrade(&mut self.store, Downgrade { target });
+        Ok(())
     }
 }

@@ -70,7 +70,7 @@ pub fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, mvcc::Erro
     };
     answer().map_err(|failure| match failure {
         Failure::Refused(Error::FutureRev) => mvcc::Error::FutureRev,
-        Failure::Refused(_) | Failure::Unknown => mvcc::Error::Compacted,
+        Failure::Refused(_) | Failure::Unknown | Failure::Cluster(_) => mvcc::Error::Compacted,
         Failure::Store(error) => error,
     })
 }

@@ -1,211 +1,397 @@
-//! The leader's clock: when which lease runs out. It survives nothing and decides nothing; what
-//! is due is proposed to be revoked.
+//! A member's clock over the leases: when each expires, if this member is the leader.
 //!
-//! A binary heap holds one item per lease, and a renewal leaves it where it is: an item that
-//! comes up too early is put back at its lease's real time. So a renewal costs one look-up,
-//! whatever the number of leases, and a lease costs the heap once per time to live.
+//! Every member keeps one and tells it of each lease granted, revoked or checkpointed; only the
+//! leader's runs. Time comes in as an argument, since whatever moment the caller likes.
 //!
-//! Source: etcd server/lease/lessor.go.
+//! Each lease has one timer in a min-heap, and a renewal does not touch it: it moves the deadline
+//! beside it. A timer that fires before its lease's deadline is set again for the deadline, so
+//! that a lease costs the heap one step per time to live however often it is renewed, and a
+//! renewal costs one look-up by hash. A hierarchical wheel would set timers in constant time too,
+//! but the heap's logarithm is paid once per time to live (`benches/expiry.rs`), times to live go
+//! from 2 seconds to 285 years, and the leases that have been overdue longest come out first
+//! without a further order. Timers of leases that are gone stay in the heap until they fire or
+//! are more than half of it.
+//!
+//! Nothing here expires by itself: [`Expiry::due`] hands ids out to be revoked through the log,
+//! and again some time later if they were not. Source: etcd `server/lease/lessor.go`.
 
+use crate::Lease;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-/// Leases revoked in one pass, at most (etcd: half of 1,000 a second, twice a second).
-pub const REVOKES_MAX: usize = 500;
+/// A member's clock over the leases.
+#[derive(Debug)]
+pub struct Expiry {
+    options: Options,
+    primary: bool,
+    /// By hash, since renewals are nearly all the work; its order is never seen from outside.
+    leases: HashMap<i64, Clock>,
+    timers: Timers,
+    checkpoints: Timers,
+}
 
-/// A lease that was due and is still there is due again after this.
+/// How the clock runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether the seconds that long leases have left go into the log from time to time, so that
+    /// a change of leader does not give them their whole time again (gate `LeaseCheckpoint`).
+    pub checkpoints: bool,
+}
+
+/// Earliest first. An entry that its lease does not know any more is skipped.
+type Timers = BinaryHeap<Reverse<(Duration, i64)>>;
+
+#[derive(Debug)]
+struct Clock {
+    ttl: i64,
+    remaining_ttl: i64,
+    /// When the lease expires. Of the leader's clock only, as the following.
+    deadline: Duration,
+    /// When its one good timer fires.
+    timer: Duration,
+    /// When its one good checkpoint is due.
+    checkpoint: Option<Duration>,
+}
+
+/// What a renewal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease has its whole time to live again, in seconds.
+    Renewed(i64),
+    /// A checkpoint of the lease stands, and would cut it short after a change of leader: first
+    /// have a checkpoint of 0 applied, then renew again.
+    ForgetCheckpoint,
+}
+
+/// How long a lease has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// What was granted, in seconds.
+    pub granted: i64,
+    /// What is left in whole seconds, rounded towards 0; not above 0 if the lease has expired and
+    /// is yet to be revoked.
+    pub left: i64,
+}
+
+/// Why the clock does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// This member does not lead: ask the leader.
+    #[error("not a primary lessor")]
+    NotPrimary,
+    /// There is no such lease.
+    #[error("lease not found")]
+    NotFound,
+    /// The lease has expired, and its revocation may be on its way through the log. It is too
+    /// late to renew it and too early to say that it is gone: wait until it is revoked (not
+    /// found) or this member ceases to lead (not primary).
+    #[error("lease is expired and to be revoked")]
+    Expired,
+}
+
+/// Ids that one pass hands out at most, with two passes a second.
+pub const REVOKE_BATCH: usize = REVOKES_PER_SECOND / 2;
+
+/// Checkpoints that fit into one entry of the log.
+pub const CHECKPOINT_BATCH: usize = 1000;
+
+/// Time between checkpoints of a lease; shorter ones have none.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Leases that may be revoked per second.
+const REVOKES_PER_SECOND: usize = 1000;
+
+/// Time after which an id that was handed out is handed out again.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// When leases run out. Only the leader's counts.
-#[derive(Debug, Default)]
-pub struct Expiry {
-    leads: bool,
-    leases: BTreeMap<i64, Lease>,
-    /// Each lease's next time to be looked at, which is never after it runs out.
-    next: BinaryHeap<Reverse<(Duration, i64)>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    ttl: i64,
-    /// Seconds left as the last leader told; 0 if it did not.
-    remaining: i64,
-    /// When it runs out, on a leader.
-    deadline: Duration,
-}
-
 impl Expiry {
-    /// The clock of a member that does not lead, over leases with their granted and remaining
-    /// seconds.
-    pub fn new(leases: impl Iterator<Item = (i64, i64, i64)>) -> Self {
-        let lease = |(id, ttl, remaining)| (id, Lease { ttl, remaining, deadline: Duration::MAX });
-        Self { leases: leases.map(lease).collect(), ..Self::default() }
+    /// A clock without leases, of a member that does not lead.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            primary: false,
+            leases: HashMap::new(),
+            timers: Timers::new(),
+            checkpoints: Timers::new(),
+        }
+    }
+
+    /// Takes over a whole set of leases, at start or after a snapshot. The clock stops: whoever
+    /// was sent a snapshot does not lead.
+    pub fn load(&mut self, leases: impl IntoIterator<Item = Lease>) {
+        self.demote();
+        self.leases.clear();
+        self.leases.extend(leases.into_iter().map(|lease| (lease.id, Clock::new(&lease))));
     }
 
     /// A lease was granted.
-    pub fn grant(&mut self, id: i64, ttl: i64, now: Duration) {
-        let deadline = now.saturating_add(seconds(ttl));
-        self.leases.insert(id, Lease { ttl, remaining: 0, deadline });
-        if self.leads {
-            self.next.push(Reverse((deadline, id)));
+    pub fn grant(&mut self, lease: Lease, now: Duration) {
+        let mut clock = Clock::new(&lease);
+        if self.primary {
+            let deadline = now + clock.left();
+            clock.deadline = deadline;
+            set(&mut self.timers, &mut clock.timer, lease.id, deadline);
         }
+        self.leases.insert(lease.id, clock);
+        self.plan_checkpoint(lease.id, now);
     }
 
-    /// A lease is gone.
+    /// A lease was revoked. Unknown ids are fine.
     pub fn revoke(&mut self, id: i64) {
         self.leases.remove(&id);
+        self.sweep();
     }
 
-    /// The leader told what remains of a lease.
-    pub fn checkpoint(&mut self, id: i64, remaining: i64) {
-        if let Some(lease) = self.leases.get_mut(&id) {
-            lease.remaining = remaining;
+    /// A checkpoint was applied: the lease has `remaining_ttl` seconds left, 0 for its whole
+    /// time. The deadline stays; the next leader goes by it. Unknown ids are fine.
+    pub fn checkpoint(&mut self, id: i64, remaining_ttl: i64, now: Duration) {
+        if let Some(clock) = self.leases.get_mut(&id) {
+            clock.remaining_ttl = remaining_ttl;
+            self.plan_checkpoint(id, now);
         }
     }
 
-    /// Whether there is such a lease.
-    #[must_use]
-    pub fn contains(&self, id: i64) -> bool {
-        self.leases.contains_key(&id)
-    }
-
-    /// This member leads from `now` on: all leases get what remained of them, and `extend` more,
-    /// as their owners could not renew them meanwhile. Those that would run out all at once are
-    /// spread, so that revoking them does not keep everybody else waiting.
-    pub fn promote(&mut self, now: Duration, extend: Duration) {
-        self.leads = true;
-        for lease in self.leases.values_mut() {
-            let left = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
-            lease.deadline = now.saturating_add(extend).saturating_add(seconds(left));
+    /// Gives a lease its whole time again.
+    ///
+    /// # Errors
+    /// Each [`Refused`].
+    pub fn renew(&mut self, id: i64, now: Duration) -> Result<Renewal, Refused> {
+        if !self.primary {
+            return Err(Refused::NotPrimary);
         }
-        self.spread();
-        let items = self.leases.iter().map(|(id, lease)| Reverse((lease.deadline, *id)));
-        self.next = items.collect();
+        let clock = self.leases.get_mut(&id).ok_or(Refused::NotFound)?;
+        if clock.deadline <= now {
+            return Err(Refused::Expired);
+        }
+        if self.options.checkpoints && clock.remaining_ttl > 0 {
+            return Ok(Renewal::ForgetCheckpoint);
+        }
+        let ttl = clock.ttl;
+        clock.deadline = now + clock.left();
+        // Only the first renewal under a new leader can come out earlier: the election timeout
+        // it was given on top is gone.
+        if clock.deadline < clock.timer {
+            let deadline = clock.deadline;
+            set(&mut self.timers, &mut clock.timer, id, deadline);
+            self.sweep();
+        }
+        Ok(Renewal::Renewed(ttl))
     }
 
-    /// At most three quarters of [`REVOKES_MAX`] run out in a second; what is above moves back.
-    fn spread(&mut self) {
-        // Compat: etcd's leaseRevokeRate is 1,000 a second, of which it plans three quarters.
-        const PER_SECOND: u64 = 750;
-        let mut order: Vec<(Duration, i64)> =
-            self.leases.iter().map(|(id, lease)| (lease.deadline, *id)).collect();
-        if order.len() < 1000 {
-            return;
+    /// How long a lease has.
+    ///
+    /// # Errors
+    /// [`Refused::NotPrimary`], [`Refused::NotFound`].
+    pub fn remaining(&self, id: i64, now: Duration) -> Result<Remaining, Refused> {
+        if !self.primary {
+            return Err(Refused::NotPrimary);
+        }
+        let clock = self.leases.get(&id).ok_or(Refused::NotFound)?;
+        let left = match clock.deadline.checked_sub(now) {
+            Some(left) => seconds(left),
+            None => -seconds(now - clock.deadline),
+        };
+        Ok(Remaining { granted: clock.ttl, left })
+    }
+
+    /// This member leads now: every lease gets what it has left at its last checkpoint, or its
+    /// whole time, and `extend` on top, as its client could not renew it in between.
+    ///
+    /// So all leases of the same time to live expire together if their clients are gone. Where
+    /// many do, the later ones are given more: about a second for each three quarters of what can
+    /// be revoked in a second, the last quarter being for leases that expire in the ordinary way.
+    pub fn promote(&mut self, extend: Duration, now: Duration) {
+        self.demote();
+        self.primary = true;
+        let mut order: Vec<(Duration, i64)> = Vec::with_capacity(self.leases.len());
+        for (id, clock) in &mut self.leases {
+            clock.deadline = now + extend + clock.left();
+            order.push((clock.deadline, *id));
         }
         order.sort_unstable();
-        let (mut base, mut count) = (order[0].0, 0u64);
-        for (deadline, id) in order {
-            if deadline > base.saturating_add(Duration::from_secs(1)) {
-                (base, count) = (deadline, 0);
-            }
-            count += 1;
-            let over = count.saturating_sub(PER_SECOND);
-            let delay = Duration::from_millis(over * 1000 / PER_SECOND);
-            if let Some(lease) = self.leases.get_mut(&id) {
-                lease.deadline = deadline.saturating_add(delay);
-            }
+        if order.len() >= REVOKES_PER_SECOND {
+            self.spread(&order, extend, now);
+        }
+        for (_, id) in order {
+            let clock = self.leases.get_mut(&id).expect("the order is of these leases");
+            let deadline = clock.deadline;
+            set(&mut self.timers, &mut clock.timer, id, deadline);
+            self.plan_checkpoint(id, now);
         }
     }
 
-    /// This member leads no more.
+    /// This member does not lead any more.
     pub fn demote(&mut self) {
-        self.leads = false;
-        self.next.clear();
-        for lease in self.leases.values_mut() {
-            lease.deadline = Duration::MAX;
+        self.primary = false;
+        self.timers.clear();
+        self.checkpoints.clear();
+        for clock in self.leases.values_mut() {
+            clock.checkpoint = None;
         }
     }
 
-    /// Whether this member leads, as far as its clock was told.
+    /// Whether this member leads, as far as leases go.
     #[must_use]
-    pub fn leads(&self) -> bool {
-        self.leads
+    pub fn is_primary(&self) -> bool {
+        self.primary
     }
 
-    /// Gives a lease its whole time again, and returns its seconds; `None` if there is none, or
-    /// it has run out and is about to be revoked.
-    pub fn renew(&mut self, id: i64, now: Duration) -> Option<i64> {
-        let lease = self.leases.get_mut(&id)?;
-        if !self.leads || lease.deadline <= now {
-            return None;
-        }
-        lease.remaining = 0;
-        lease.deadline = now.saturating_add(seconds(lease.ttl));
-        Some(lease.ttl)
-    }
-
-    /// How long a lease still has; zero once it ran out.
-    #[must_use]
-    pub fn remaining(&self, id: i64, now: Duration) -> Option<Duration> {
-        self.leases.get(&id).map(|lease| lease.deadline.saturating_sub(now))
-    }
-
-    /// Leases that have run out, at most `max`. One that is not revoked is due again later.
+    /// The ids of up to `max` leases that have expired, longest overdue first; see
+    /// [`REVOKE_BATCH`]. Who is handed an id proposes its revocation; if that comes to nothing,
+    /// the id comes again after three seconds.
     pub fn due(&mut self, now: Duration, max: usize) -> Vec<i64> {
         let mut due = Vec::new();
-        while due.len() < max
-            && let Some(Reverse((at, id))) = self.next.peek().copied()
-            && at <= now
-        {
-            self.next.pop();
-            let Some(lease) = self.leases.get(&id) else { continue };
-            let next = if lease.deadline <= now {
-                due.push(id);
-                now + RETRY
-            } else {
-                lease.deadline
+        while due.len() < max {
+            let Some((at, id)) = pop(&mut self.timers, now) else { break };
+            let Some(clock) = self.leases.get_mut(&id).filter(|clock| clock.timer == at) else {
+                continue;
             };
-            self.next.push(Reverse((next, id)));
+            let expired = clock.deadline <= now;
+            let again = if expired { now + RETRY } else { clock.deadline };
+            set(&mut self.timers, &mut clock.timer, id, again);
+            if expired {
+                due.push(id);
+            }
         }
         due
     }
+
+    /// Up to `max` leases whose checkpoint is due, with the seconds they have left, rounded up;
+    /// see [`CHECKPOINT_BATCH`].
+    pub fn due_checkpoints(&mut self, now: Duration, max: usize) -> Vec<(i64, i64)> {
+        let mut due = Vec::new();
+        while due.len() < max {
+            let Some((at, id)) = pop(&mut self.checkpoints, now) else { break };
+            let known = |clock: &&mut Clock| clock.checkpoint == Some(at);
+            let Some(clock) = self.leases.get_mut(&id).filter(known) else { continue };
+            clock.checkpoint = None;
+            let Some(left) = clock.deadline.checked_sub(now).filter(|left| !left.is_zero()) else {
+                continue;
+            };
+            let left = seconds(left) + i64::from(left.subsec_nanos() > 0);
+            if left < clock.ttl {
+                due.push((id, left));
+            } else {
+                // Renewed a moment ago: there is nothing to note, but there will be.
+                self.plan_checkpoint(id, now);
+            }
+        }
+        due
+    }
+
+    /// The earliest moment at which [`Expiry::due`] or [`Expiry::due_checkpoints`] may have
+    /// something to give.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Duration> {
+        let at = |timers: &Timers| timers.peek().map(|Reverse((at, _))| *at);
+        at(&self.timers).into_iter().chain(at(&self.checkpoints)).min()
+    }
+
+    /// All ids, by when they expire if this member leads, and else in their own order.
+    #[must_use]
+    pub fn by_expiry(&self) -> Vec<i64> {
+        let deadline = |clock: &Clock| self.primary.then_some(clock.deadline);
+        let mut order: Vec<_> =
+            self.leases.iter().map(|(id, clock)| (deadline(clock), *id)).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Moves deadlines of a new leader's leases apart; `order` has them ascending.
+    fn spread(&mut self, order: &[(Duration, i64)], extend: Duration, now: Duration) {
+        const PER_SECOND: u32 = (REVOKES_PER_SECOND / 4 * 3) as u32;
+        // A window begins with a lease that expires well after the ones before; it grows with
+        // each lease in it that is moved.
+        let mut begin = order[0].0;
+        let mut end = begin + Duration::from_secs(1);
+        let mut expiring = 0;
+        for (deadline, id) in order {
+            if *deadline > end {
+                begin = *deadline;
+                end = begin + Duration::from_secs(1);
+                expiring = 1;
+                continue;
+            }
+            expiring += 1;
+            if expiring <= PER_SECOND {
+                continue;
+            }
+            // A lease that expires later than the window began needs so much less.
+            let share = Duration::from_secs(1).mul_f64(f64::from(expiring) / f64::from(PER_SECOND));
+            let delay = share.saturating_sub(*deadline - begin);
+            end = begin + delay;
+            let clock = self.leases.get_mut(id).expect("the order is of these leases");
+            clock.deadline = now + delay + extend + clock.left();
+        }
+    }
+
+    fn plan_checkpoint(&mut self, id: i64, now: Duration) {
+        if !self.primary || !self.options.checkpoints {
+            return;
+        }
+        let Some(clock) = self.leases.get_mut(&id) else { return };
+        if clock.left() > CHECKPOINT_INTERVAL {
+            let at = now + CHECKPOINT_INTERVAL;
+            clock.checkpoint = Some(at);
+            self.checkpoints.push(Reverse((at, id)));
+            self.sweep();
+        }
+    }
+
+    /// Drops the timers that nobody knows any more, once they are more than half.
+    fn sweep(&mut self) {
+        let many = 2 * self.leases.len() + 64;
+        let leases = &self.leases;
+        if self.timers.len() > many {
+            self.timers
+                .retain(|Reverse((at, id))| leases.get(id).is_some_and(|clock| clock.timer == *at));
+        }
+        if self.checkpoints.len() > many {
+            self.checkpoints.retain(|Reverse((at, id))| {
+                leases.get(id).is_some_and(|clock| clock.checkpoint == Some(*at))
+            });
+        }
+    }
 }
 
-fn seconds(seconds: i64) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+impl Clock {
+    fn new(lease: &Lease) -> Self {
+        Self {
+            ttl: lease.ttl,
+            remaining_ttl: lease.remaining_ttl,
+            deadline: Duration::ZERO,
+            timer: Duration::ZERO,
+            checkpoint: None,
+        }
+    }
+
+    /// What a leader gives the lease: what it has left at its last checkpoint, else all.
+    fn left(&self) -> Duration {
+        let left = if self.remaining_ttl > 0 { self.remaining_ttl } else { self.ttl };
+        // A checkpoint is not bounded by what was granted, nor is a clock.
+        Duration::from_secs(left.clamp(0, crate::MAX_TTL).unsigned_abs())
+    }
+}
+
+fn set(timers: &mut Timers, timer: &mut Duration, id: i64, at: Duration) {
+    *timer = at;
+    timers.push(Reverse((at, id)));
+}
+
+/// The earliest timer, if it fires by `now`.
+fn pop(timers: &mut Timers, now: Duration) -> Option<(Duration, i64)> {
+    let Reverse((at, _)) = timers.peek()?;
+    if *at > now {
+        return None;
+    }
+    timers.pop().map(|Reverse(timer)| timer)
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_lease_is_due_once_its_time_is_over_and_again_if_it_stays() {
-        let mut expiry = Expiry::default();
-        expiry.promote(Duration::ZERO, Duration::ZERO);
-        expiry.grant(7, 2, Duration::ZERO);
-        assert_eq!(expiry.due(SECOND, 10), []);
-        assert_eq!(expiry.renew(7, SECOND), Some(2));
-        assert_eq!(expiry.due(2 * SECOND, 10), []);
-        assert_eq!(expiry.remaining(7, 2 * SECOND), Some(SECOND));
-        assert_eq!(expiry.due(3 * SECOND, 10), [7]);
-        assert_eq!(expiry.renew(7, 3 * SECOND), None);
-        assert_eq!(expiry.due(4 * SECOND, 10), []);
-        assert_eq!(expiry.due(6 * SECOND, 10), [7]);
-        expiry.revoke(7);
-        assert_eq!(expiry.due(60 * SECOND, 10), []);
-    }
-
-    #[test]
-    fn who_does_not_lead_has_nothing_due() {
-        let mut expiry = Expiry::new([(1, 5, 0), (2, 5, 3)].into_iter());
-        assert_eq!(expiry.due(60 * SECOND, 10), []);
-        assert_eq!(expiry.renew(1, Duration::ZERO), None);
-        expiry.promote(10 * SECOND, SECOND);
-        assert_eq!(expiry.due(14 * SECOND, 10), [2]);
-        assert_eq!(expiry.due(16 * SECOND, 1), [1]);
-        expiry.demote();
-        assert_eq!(expiry.due(60 * SECOND, 10), []);
-    }
-
-    #[test]
-    fn many_at_once_are_spread() {
-        let mut expiry = Expiry::new((1..=3000).map(|id| (id, 10, 0)));
-        expiry.promote(Duration::ZERO, Duration::ZERO);
-        assert_eq!(expiry.due(10 * SECOND, 5000).len(), 750);
-        assert!(expiry.due(14 * SECOND, 5000).len() > 2000);
-    }
-}
+mod tests;

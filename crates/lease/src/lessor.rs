@@ -1,70 +1,117 @@
-//! The replicated part: which leases there are, and which keys are attached to them.
+//! The replicated part: leases, and the keys attached to them. One owner, the apply stage.
 //!
-//! Invariants:
-//! - a key is attached to one lease at most, and both sides say the same;
-//! - what is stored of a lease is in its bucket (`leasepb.Lease`); what is attached follows from
-//!   the keys, and is rebuilt from them at the start.
-//!
-//! Source: etcd server/lease/lessor.go.
+//! A lease is a record of bucket `lease`; what hangs on it is not stored, but read back from the
+//! keys themselves at start (etcd `server/lease/lessor.go`, `server/storage/schema/lease.go`).
 
 use api::leasepb;
 use backend::{Bucket, Buckets, Store};
 use bytes::Bytes;
-use prost::Message as _;
+use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The longest time to live there is, in seconds.
-pub const TTL_MAX: i64 = 9_000_000_000;
-
-/// Why a lease is not granted or revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// There is no such lease, or no lease can have the id.
-    #[error("requested lease not found")]
-    NotFound,
-    /// There is one with the id.
-    #[error("lease already exists")]
-    Exists,
-    /// Above [`TTL_MAX`].
-    #[error("too large lease TTL")]
-    TtlTooLarge,
-}
-
-/// All leases of a cluster.
+/// All leases and their keys.
 #[derive(Debug, Default)]
 pub struct Lessor {
-    leases: BTreeMap<i64, Lease>,
-    by_key: BTreeMap<Bytes, i64>,
+    leases: BTreeMap<i64, Entry>,
+    /// The other way round: each attached key's lease.
+    attached: BTreeMap<Bytes, i64>,
 }
 
-#[derive(Debug, Default)]
-struct Lease {
-    /// Seconds it was granted.
-    ttl: i64,
-    /// Seconds left at the last checkpoint; 0 for none.
-    remaining_ttl: i64,
+/// A lease as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Never 0; negative if a client chose so.
+    pub id: i64,
+    /// What was granted, in seconds.
+    pub ttl: i64,
+    /// Seconds left at the last checkpoint; 0 if there was none since the last renewal.
+    pub remaining_ttl: i64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    lease: Lease,
     keys: BTreeSet<Bytes>,
 }
 
-impl Lessor {
-    /// The leases in their bucket, without keys; see [`Lessor::attach`].
-    #[must_use]
-    pub fn load(buckets: &Buckets) -> Self {
-        let mut lessor = Self::default();
-        for value in buckets.bucket(Bucket::Lease).values() {
-            // Compat: what cannot be read is skipped; etcd would stop.
-            if let Ok(stored) = leasepb::Lease::decode(value.clone()) {
-                let (ttl, remaining_ttl) = (stored.ttl, stored.remaining_ttl);
-                lessor.leases.insert(stored.id, Lease { ttl, remaining_ttl, ..Lease::default() });
-            }
-        }
-        lessor
-    }
+/// Why a lease request is refused. Every member refuses the same ones.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no such lease. Id 0 is never one, not even for a grant.
+    #[error("lease not found")]
+    NotFound,
 
-    /// Adds a lease; its time to live is raised to `min_ttl` seconds, and returned.
+    /// A grant of an id that is taken.
+    #[error("lease already exists")]
+    Exists,
+
+    /// A grant of more than [`MAX_TTL`].
+    #[error("too large lease TTL")]
+    TtlTooLarge,
+
+    /// An entry of bucket `lease` that is no lease: the store is not etcd's, or damaged.
+    #[error("entry {key:?} of bucket lease is no lease")]
+    Corrupt {
+        /// The entry's key.
+        key: Bytes,
+    },
+}
+
+/// The longest time to live that is granted, in seconds.
+pub const MAX_TTL: i64 = 9_000_000_000;
+
+/// The shortest time to live that is granted, in seconds: one and a half election timeouts, so
+/// that a lease outlives a change of leader. `tick` is the heartbeat interval.
+///
+/// Compat: the number of ticks is rounded down before, and the seconds up after. As the result
+/// is stored, members with other election settings would store other leases.
+#[must_use]
+pub fn min_ttl(election_ticks: u32, tick: std::time::Duration) -> i64 {
+    let nanos = tick.as_nanos() * u128::from(u64::from(election_ticks) * 3 / 2);
+    i64::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(MAX_TTL)
+}
+
+impl Lessor {
+    /// The leases that a store holds, and what is attached to them: `keys` are the live keys
+    /// that name a lease, in any order. Gives also the keys whose lease is not there; a store
+    /// that etcd wrote has none, and their being there harms nobody but who wonders why they
+    /// stay.
+    ///
+    /// A stored time to live below `min_ttl` counts as that, as for a grant.
     ///
     /// # Errors
-    /// [`Error`]; nothing has changed then.
+    /// [`Error::Corrupt`].
+    pub fn load(
+        buckets: &Buckets,
+        min_ttl: i64,
+        keys: impl IntoIterator<Item = (Bytes, i64)>,
+    ) -> Result<(Self, Vec<(Bytes, i64)>), Error> {
+        let mut lessor = Self::default();
+        for (key, value) in buckets.bucket(Bucket::Lease) {
+            let stored = leasepb::Lease::decode(value.as_ref())
+                .map_err(|_| Error::Corrupt { key: key.clone() })?;
+            if key.as_ref() != stored.id.to_be_bytes() {
+                return Err(Error::Corrupt { key: key.clone() });
+            }
+            let ttl = stored.ttl.max(min_ttl);
+            let lease = Lease { id: stored.id, ttl, remaining_ttl: stored.remaining_ttl };
+            lessor.leases.insert(lease.id, Entry { lease, keys: BTreeSet::new() });
+        }
+        let mut orphans = Vec::new();
+        for (key, id) in keys {
+            if lessor.contains(id) {
+                lessor.put(&key, id);
+            } else {
+                orphans.push((key, id));
+            }
+        }
+        Ok((lessor, orphans))
+    }
+
+    /// Grants a lease and gives the time to live it has, at least `min_ttl`, in seconds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for id 0, [`Error::TtlTooLarge`], [`Error::Exists`], in this order.
     pub fn grant(
         &mut self,
         store: &mut Store,
@@ -75,151 +122,107 @@ impl Lessor {
         if id == 0 {
             return Err(Error::NotFound);
         }
-        if ttl > TTL_MAX {
+        if ttl > MAX_TTL {
             return Err(Error::TtlTooLarge);
         }
-        if self.leases.contains_key(&id) {
+        if self.contains(id) {
             return Err(Error::Exists);
         }
-        let lease = Lease { ttl: ttl.max(min_ttl), ..Lease::default() };
-        save(store, id, &lease);
-        let ttl = lease.ttl;
-        self.leases.insert(id, lease);
-        Ok(ttl)
+        let lease = Lease { id, ttl: ttl.max(min_ttl), remaining_ttl: 0 };
+        save(store, &lease);
+        self.leases.insert(id, Entry { lease, keys: BTreeSet::new() });
+        Ok(lease.ttl)
     }
 
-    /// Takes a lease out, and returns the keys attached, ascending: they are to be deleted in the
-    /// same frame of the store.
+    /// Takes a lease and its record away, and gives the keys that were attached, in byte order.
+    /// The caller deletes them in this order, and before it commits: lease and keys go together.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], and nothing has changed.
     pub fn revoke(&mut self, store: &mut Store, id: i64) -> Result<Vec<Bytes>, Error> {
-        let lease = self.leases.remove(&id).ok_or(Error::NotFound)?;
+        let entry = self.leases.remove(&id).ok_or(Error::NotFound)?;
+        for key in &entry.keys {
+            self.attached.remove(key);
+        }
         store.delete(Bucket::Lease, &id.to_be_bytes());
-        for key in &lease.keys {
-            self.by_key.remove(key);
-        }
-        Ok(lease.keys.into_iter().collect())
+        Ok(entry.keys.into_iter().collect())
     }
 
-    /// Notes what remains of a lease, for the next leader; stored if `persist`. Whether there is
-    /// such a lease.
-    pub fn checkpoint(
-        &mut self,
-        store: &mut Store,
-        id: i64,
-        remaining_ttl: i64,
-        persist: bool,
-    ) -> bool {
-        let Some(lease) = self.leases.get_mut(&id) else { return false };
-        lease.remaining_ttl = remaining_ttl;
-        if persist {
-            save(store, id, lease);
-        }
-        true
-    }
-
-    /// A key was put, with a lease or, with 0, without one.
-    pub fn put(&mut self, key: &Bytes, id: i64) {
-        // Most stores have no leases at all.
-        if self.by_key.is_empty() && id == 0 {
-            return;
-        }
-        if self.by_key.get(key) == Some(&id) {
+    /// A key was put, with the lease it names now; 0 detaches it.
+    ///
+    /// # Panics
+    /// If there is no such lease: puts that name one are refused before they write anything.
+    pub fn put(&mut self, key: &[u8], lease: i64) {
+        if self.lease_of(key) == lease {
             return;
         }
         self.delete(key);
-        self.attach(key, id);
+        if lease == 0 {
+            return;
+        }
+        // A copy: the key may be a slice of a request many times its size.
+        let key = Bytes::copy_from_slice(key);
+        let entry = self.leases.get_mut(&lease).expect("puts are refused if their lease is gone");
+        entry.keys.insert(key.clone());
+        self.attached.insert(key, lease);
     }
 
     /// A key was deleted.
-    pub fn delete(&mut self, key: &Bytes) {
-        if let Some(id) = self.by_key.remove(key)
-            && let Some(lease) = self.leases.get_mut(&id)
-        {
-            lease.keys.remove(key);
+    pub fn delete(&mut self, key: &[u8]) {
+        if let Some(id) = self.attached.remove(key) {
+            let entry = self.leases.get_mut(&id).expect("an attached key's lease is there");
+            entry.keys.remove(key);
         }
     }
 
-    /// A key has this lease; with 0, or one that is not there, it has none.
-    pub fn attach(&mut self, key: &Bytes, id: i64) {
-        if let Some(lease) = self.leases.get_mut(&id) {
-            lease.keys.insert(key.clone());
-            self.by_key.insert(key.clone(), id);
+    /// Notes the seconds that a lease has left, 0 to forget them. An unknown id changes nothing:
+    /// the lease was revoked while the checkpoint was on its way.
+    ///
+    /// With `persist` the record is written too. Compat: etcd does so from cluster version 3.6
+    /// on, or with its flag.
+    pub fn checkpoint(&mut self, store: &mut Store, id: i64, remaining_ttl: i64, persist: bool) {
+        let Some(entry) = self.leases.get_mut(&id) else { return };
+        entry.lease.remaining_ttl = remaining_ttl;
+        if persist {
+            save(store, &entry.lease);
         }
     }
 
-    /// Whether there is such a lease.
+    /// Whether there is such a lease; a put that names another one than 0 asks first.
     #[must_use]
     pub fn contains(&self, id: i64) -> bool {
         self.leases.contains_key(&id)
     }
 
-    /// Seconds a lease was granted.
+    /// A lease.
     #[must_use]
-    pub fn ttl(&self, id: i64) -> Option<i64> {
-        self.leases.get(&id).map(|lease| lease.ttl)
+    pub fn get(&self, id: i64) -> Option<Lease> {
+        self.leases.get(&id).map(|entry| entry.lease)
     }
 
-    /// The keys attached to a lease, ascending.
-    #[must_use]
-    pub fn keys(&self, id: i64) -> Vec<Bytes> {
-        self.leases.get(&id).map(|lease| lease.keys.iter().cloned().collect()).unwrap_or_default()
+    /// All leases, by id.
+    pub fn list(&self) -> impl Iterator<Item = Lease> {
+        self.leases.values().map(|entry| entry.lease)
     }
 
-    /// All ids, ascending.
+    /// The keys attached to a lease, in byte order; `None` without such a lease.
     #[must_use]
-    pub fn ids(&self) -> Vec<i64> {
-        self.leases.keys().copied().collect()
+    pub fn keys(&self, id: i64) -> Option<impl ExactSizeIterator<Item = &Bytes>> {
+        self.leases.get(&id).map(|entry| entry.keys.iter())
     }
 
-    /// Id, granted and remaining seconds of each lease, for a leader's clock to begin with.
-    pub fn times(&self) -> impl Iterator<Item = (i64, i64, i64)> {
-        self.leases.iter().map(|(id, lease)| (*id, lease.ttl, lease.remaining_ttl))
+    /// The lease a key is attached to; 0 for none.
+    #[must_use]
+    pub fn lease_of(&self, key: &[u8]) -> i64 {
+        self.attached.get(key).copied().unwrap_or(0)
     }
 }
 
-fn save(store: &mut Store, id: i64, lease: &Lease) {
-    let stored = leasepb::Lease { id, ttl: lease.ttl, remaining_ttl: lease.remaining_ttl };
-    store.set(Bucket::Lease, &id.to_be_bytes(), &stored.encode_to_vec());
+fn save(store: &mut Store, lease: &Lease) {
+    let Lease { id, ttl, remaining_ttl } = *lease;
+    let value = leasepb::Lease { id, ttl, remaining_ttl }.encode_to_vec();
+    store.set(Bucket::Lease, &id.to_be_bytes(), &value);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-    use std::sync::Arc;
-
-    fn store() -> Store {
-        let fs = Arc::new(vfs::MemFs::new());
-        let options = backend::Options::default();
-        backend::open(fs, Path::new("store"), options).expect("memory").store
-    }
-
-    #[test]
-    fn a_key_has_one_lease() {
-        let (mut store, mut lessor) = (store(), Lessor::default());
-        let key = Bytes::from_static(b"k");
-        assert_eq!(lessor.grant(&mut store, 1, 10, 2), Ok(10));
-        assert_eq!(lessor.grant(&mut store, 2, 0, 2), Ok(2));
-        lessor.put(&key, 1);
-        lessor.put(&key, 2);
-        assert_eq!((lessor.keys(1), lessor.keys(2)), (vec![], vec![key.clone()]));
-        lessor.put(&key, 0);
-        assert_eq!(lessor.keys(2), Vec::<Bytes>::new());
-        lessor.put(&key, 1);
-        assert_eq!(lessor.revoke(&mut store, 1), Ok(vec![key]));
-        assert_eq!(lessor.revoke(&mut store, 1), Err(Error::NotFound));
-        let loaded = Lessor::load(store.buckets());
-        assert_eq!(loaded.ids(), [2]);
-    }
-
-    #[test]
-    fn refused_grants() {
-        let (mut store, mut lessor) = (store(), Lessor::default());
-        assert_eq!(lessor.grant(&mut store, 0, 10, 2), Err(Error::NotFound));
-        assert_eq!(lessor.grant(&mut store, 1, TTL_MAX + 1, 2), Err(Error::TtlTooLarge));
-        assert_eq!(lessor.grant(&mut store, -1, TTL_MAX, 2), Ok(TTL_MAX));
-        assert_eq!(lessor.grant(&mut store, -1, 1, 2), Err(Error::Exists));
-    }
-}
+mod tests;

@@ -1,98 +1,99 @@
-//! The members that are, those that were, the cluster's version and its downgrade.
+//! The replicated part: members, those removed, the cluster's version and downgrade. One owner,
+//! the apply stage (etcd `server/etcdserver/api/membership/cluster.go`,
+//! `server/storage/schema/membership.go`).
 //!
-//! Source: etcd server/etcdserver/api/membership/cluster.go.
+//! A membership change goes through in two steps: [`Cluster::validate`] reads and judges it
+//! without changing anything, raft is told, and [`Cluster::apply`] does it.
 
-use crate::json::{ChangeContext, Member, encode};
-use crate::version::Version;
+use crate::json::{Fields, push_string, read_object, take_value};
+use crate::parse_id;
+use crate::{Context, Error, Member, Rejected, SERVER_VERSION, Version, format_id, parse_context};
 use backend::{Bucket, Buckets, Store};
-use peer::identity::{format_id, parse_id};
+use bytes::Bytes;
 use raftpb::{ConfChange, ConfChangeType, ConfState};
-use serde::{Deserialize, Serialize};
+use serde::de::MapAccess;
+use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why a change of membership changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The id was a member's that is gone; it never comes back.
-    #[error("membership: ID removed")]
-    IdRemoved,
-    /// There is such a member already.
-    #[error("membership: ID exists")]
-    IdExists,
-    /// There is no such member.
-    #[error("membership: ID not found")]
-    IdNotFound,
-    /// A peer URL is another member's.
-    #[error("membership: peerURL exists")]
-    PeerUrlExists,
-    /// It has a vote already.
-    #[error("membership: can only promote a learner member")]
-    MemberNotLearner,
-    /// There are as many learners as there may be.
-    #[error("membership: too many learner members in cluster")]
-    TooManyLearners,
-    /// No member can read it.
-    #[error("membership: malformed change: {reason}")]
-    Malformed {
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// The replicated state about members.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Who is in the cluster, and in which version it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     members: BTreeMap<u64, Member>,
     removed: BTreeSet<u64>,
     version: Option<Version>,
-    downgrade: Option<String>,
+    downgrade: Downgrade,
 }
 
-const VERSION_KEY: &[u8] = b"clusterVersion";
-const DOWNGRADE_KEY: &[u8] = b"downgrade";
-const CONF_STATE_KEY: &[u8] = b"confState";
-
-#[derive(Serialize, Deserialize)]
-struct Downgrade {
-    #[serde(rename = "target-version", default)]
-    target_version: String,
-    enabled: bool,
+/// Whether the cluster is to be downgraded, and to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Downgrade {
+    /// The cluster version to reach; `None` while there is no downgrade.
+    pub target: Option<Version>,
 }
 
-/// Raft's configuration as Go's JSON of it.
-#[derive(Serialize)]
-struct StoredConfState<'a> {
-    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
-    voters: &'a [u64],
-    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
-    learners: &'a [u64],
-    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
-    voters_outgoing: &'a [u64],
-    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
-    learners_next: &'a [u64],
-    auto_leave: bool,
+/// A membership change that was read and found valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new member, voter or learner.
+    Add(Member),
+    /// A learner gets its vote.
+    Promote(u64),
+    /// A member goes.
+    Remove(u64),
+    /// A member has other peer URLs. Nothing else of it can be changed so.
+    Update {
+        /// Whose.
+        id: u64,
+        /// All of the new ones.
+        peer_urls: Vec<String>,
+    },
 }
+
+const VERSION_KEY: &str = "clusterVersion";
+const DOWNGRADE_KEY: &str = "downgrade";
+const VALIDATED: &str = "a change is applied to the members it was validated against";
 
 impl Cluster {
-    /// What the buckets hold. What cannot be read is left out: members that wrote it cannot.
-    #[must_use]
-    pub fn load(buckets: &Buckets) -> Self {
-        let member = |value: &[u8]| serde_json::from_slice::<Member>(value).ok();
-        let members = buckets.bucket(Bucket::Members).values();
-        let id = |key: &[u8]| parse_id(std::str::from_utf8(key).ok()?);
-        let version = buckets.get(Bucket::Cluster, VERSION_KEY);
-        let downgrade = buckets.get(Bucket::Cluster, DOWNGRADE_KEY);
-        let downgrade: Option<Downgrade> =
-            downgrade.and_then(|value| serde_json::from_slice(value).ok());
-        Self {
-            members: members.filter_map(|value| Some((member(value)?.id, member(value)?))).collect(),
-            removed: buckets.bucket(Bucket::MembersRemoved).keys().filter_map(|k| id(k)).collect(),
-            version: version.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()),
-            downgrade: downgrade.filter(|its| its.enabled).map(|its| its.target_version),
+    /// What a store holds.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::ClusterTooNew`].
+    pub fn load(buckets: &Buckets) -> Result<Self, Error> {
+        let mut cluster = Self::default();
+        for (key, value) in buckets.bucket(Bucket::Members) {
+            let id = stored_id(Bucket::Members, key)?;
+            let mut member = Member::from_json(value)
+                .map_err(|error| corrupt(Bucket::Members, key, error.to_string()))?;
+            // Go fills the members from their keys, and what is in the value goes first.
+            if member.id == 0 {
+                member.id = id;
+            }
+            if member.id != id {
+                let reason = format!("has the member {}", format_id(member.id));
+                return Err(corrupt(Bucket::Members, key, reason));
+            }
+            cluster.members.insert(id, member);
         }
+        for key in buckets.bucket(Bucket::MembersRemoved).keys() {
+            cluster.removed.insert(stored_id(Bucket::MembersRemoved, key)?);
+        }
+        let stored = |name: &'static str| {
+            let value = buckets.get(Bucket::Cluster, name.as_bytes());
+            value.map(|value| (Bytes::from(name), String::from_utf8_lossy(value)))
+        };
+        if let Some((key, text)) = stored(VERSION_KEY) {
+            let version = Version::parse(&text)
+                .map_err(|error| corrupt(Bucket::Cluster, &key, error.to_string()))?;
+            cluster.version = Some(known(version)?);
+        }
+        if let Some((key, text)) = stored(DOWNGRADE_KEY) {
+            cluster.downgrade = Downgrade::from_json(&text)
+                .map_err(|reason| corrupt(Bucket::Cluster, &key, reason))?;
+        }
+        Ok(cluster)
     }
 
-    /// The members, by ascending id.
+    /// All members, by id.
     pub fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.members.values()
     }
@@ -103,195 +104,287 @@ impl Cluster {
         self.members.get(&id)
     }
 
-    /// Whether the id was a member's that is gone.
+    /// Members with a vote, by id.
+    pub fn voters(&self) -> impl Iterator<Item = &Member> {
+        self.members().filter(|member| !member.is_learner)
+    }
+
+    /// The ids that were members' and will not be again, ascending.
+    pub fn removed(&self) -> impl Iterator<Item = u64> {
+        self.removed.iter().copied()
+    }
+
+    /// Whether this was a member's id and will not be again.
     #[must_use]
     pub fn is_removed(&self, id: u64) -> bool {
         self.removed.contains(&id)
     }
 
-    /// The ids of members that are gone, ascending.
-    pub fn removed(&self) -> impl Iterator<Item = u64> {
-        self.removed.iter().copied()
-    }
-
-    /// The cluster's version; `None` until it is decided.
+    /// The cluster's version; `None` until a leader has decided on one.
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         self.version
     }
 
-    /// What the cluster is being downgraded to.
+    /// Whether the cluster is to be downgraded.
     #[must_use]
-    pub fn downgrade(&self) -> Option<&str> {
-        self.downgrade.as_deref()
+    pub fn downgrade(&self) -> Downgrade {
+        self.downgrade
     }
 
-    /// Raft's configuration that these members make.
+    /// The configuration that raft starts with again. It is made of the members and nothing
+    /// else, since changes are of one member each and no joint configuration is ever in force.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
         let ids = |learner: bool| {
-            let of_kind = self.members.values().filter(move |its| its.is_learner == learner);
+            let of_kind = self.members().filter(|member| member.is_learner == learner);
             of_kind.map(|member| member.id).collect()
         };
-        ConfState {
-            voters: ids(false),
-            learners: ids(true),
-            auto_leave: Some(false),
-            ..ConfState::default()
-        }
+        let (voters, learners) = (ids(false), ids(true));
+        ConfState { voters, learners, auto_leave: Some(false), ..ConfState::default() }
     }
 
-    /// The members in the form that snapshots carry for older members.
-    #[must_use]
-    pub fn v2_snapshot(&self) -> String {
-        crate::v2::snapshot(self)
-    }
-
-    /// Whether a change can be applied.
+    /// Reads and judges a membership change; at most `max_learners` members may be learners
+    /// after one is added as such.
+    ///
+    /// Compat: a learner counts as such if both the change and its context say so.
     ///
     /// # Errors
-    /// [`Error`].
-    pub fn validate(&self, change: &ConfChange, max_learners: usize) -> Result<(), Error> {
+    /// [`Error::Rejected`] for a change that raft should be told as one of node 0, and all
+    /// others for one that must not be in the log.
+    pub fn validate(&self, change: &ConfChange, max_learners: usize) -> Result<Change, Error> {
         let id = change.node_id();
-        if self.removed.contains(&id) {
-            return Err(Error::IdRemoved);
+        let number = change.r#type.unwrap_or_default();
+        let kind = ConfChangeType::try_from(number).map_err(|_| Error::UnknownType(number))?;
+        if self.is_removed(id) {
+            return Err(Rejected::IdRemoved.into());
         }
-        match change.r#type() {
+        let present = self.member(id);
+        match kind {
             ConfChangeType::ConfChangeAddNode | ConfChangeType::ConfChangeAddLearnerNode => {
-                let context = context(change)?;
-                if context.is_promote {
-                    return match self.members.get(&id) {
-                        None => Err(Error::IdNotFound),
-                        Some(member) if !member.is_learner => Err(Error::MemberNotLearner),
-                        Some(_) => Ok(()),
-                    };
+                let Context { member, is_promote } = read(change)?;
+                if is_promote {
+                    let present = present.ok_or(Rejected::IdNotFound)?;
+                    if !present.is_learner {
+                        return Err(Rejected::NotLearner.into());
+                    }
+                    return same_id(id, &member).map(|()| Change::Promote(id));
                 }
-                if self.members.contains_key(&id) {
-                    return Err(Error::IdExists);
+                if present.is_some() {
+                    return Err(Rejected::IdExists.into());
                 }
-                self.check_urls(&context.member)?;
-                let learners = self.members.values().filter(|member| member.is_learner).count();
-                if context.member.is_learner && learners >= max_learners {
-                    return Err(Error::TooManyLearners);
+                self.urls_are_free(id, &member.peer_urls)?;
+                let learner = ConfChangeType::ConfChangeAddLearnerNode;
+                if member.is_learner && kind == learner && self.learners() >= max_learners {
+                    return Err(Rejected::TooManyLearners.into());
                 }
-                Ok(())
-            }
-            ConfChangeType::ConfChangeRemoveNode if self.members.contains_key(&id) => Ok(()),
-            ConfChangeType::ConfChangeUpdateNode if self.members.contains_key(&id) => {
-                self.check_urls(&context(change)?.member)
-            }
-            ConfChangeType::ConfChangeRemoveNode | ConfChangeType::ConfChangeUpdateNode => {
-                Err(Error::IdNotFound)
-            }
-        }
-    }
-
-    /// No URL of the member may be another's.
-    fn check_urls(&self, member: &Member) -> Result<(), Error> {
-        let others = self.members.values().filter(|other| other.id != member.id);
-        let mut theirs = others.flat_map(|other| &other.peer_urls);
-        if theirs.any(|url| member.peer_urls.contains(url)) {
-            return Err(Error::PeerUrlExists);
-        }
-        Ok(())
-    }
-
-    /// Applies a change that was validated.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`], which validation finds too.
-    pub fn apply_change(&mut self, store: &mut Store, change: &ConfChange) -> Result<(), Error> {
-        let id = change.node_id();
-        match change.r#type() {
-            ConfChangeType::ConfChangeAddNode | ConfChangeType::ConfChangeAddLearnerNode => {
-                let context = context(change)?;
-                let member = if context.is_promote {
-                    let member = self.members.get(&id).cloned().ok_or(Error::IdNotFound)?;
-                    Member { is_learner: false, ..member }
-                } else {
-                    context.member
-                };
-                self.save(store, member);
-            }
-            ConfChangeType::ConfChangeUpdateNode => {
-                let peer_urls = context(change)?.member.peer_urls;
-                let member = self.members.get(&id).cloned().ok_or(Error::IdNotFound)?;
-                self.save(store, Member { peer_urls, ..member });
+                same_id(id, &member).map(|()| Change::Add(member))
             }
             ConfChangeType::ConfChangeRemoveNode => {
-                self.members.remove(&id);
-                self.removed.insert(id);
-                store.delete(Bucket::Members, format_id(id).as_bytes());
-                store.set(Bucket::MembersRemoved, format_id(id).as_bytes(), b"removed");
+                present.ok_or(Rejected::IdNotFound)?;
+                Ok(Change::Remove(id))
+            }
+            ConfChangeType::ConfChangeUpdateNode => {
+                present.ok_or(Rejected::IdNotFound)?;
+                let Context { member, .. } = read(change)?;
+                self.urls_are_free(id, &member.peer_urls)?;
+                same_id(id, &member)?;
+                Ok(Change::Update { id, peer_urls: member.peer_urls })
             }
         }
-        Ok(())
     }
 
-    /// Notes what a member says of itself. Of one that is gone, nothing is noted.
+    /// Does what [`Cluster::validate`] gave.
+    ///
+    /// # Panics
+    /// If the member it is about is gone: other changes were applied in between.
+    pub fn apply(&mut self, store: &mut Store, change: Change) {
+        match change {
+            Change::Add(member) => {
+                save(store, &member);
+                self.members.insert(member.id, member);
+            }
+            Change::Promote(id) => {
+                let member = self.members.get_mut(&id).expect(VALIDATED);
+                member.is_learner = false;
+                save(store, member);
+            }
+            Change::Remove(id) => {
+                self.members.remove(&id).expect(VALIDATED);
+                self.removed.insert(id);
+                let key = format_id(id);
+                store.delete(Bucket::Members, key.as_bytes());
+                store.set(Bucket::MembersRemoved, key.as_bytes(), b"removed");
+            }
+            Change::Update { id, peer_urls } => {
+                let member = self.members.get_mut(&id).expect(VALIDATED);
+                member.peer_urls = peer_urls;
+                save(store, member);
+            }
+        }
+    }
+
+    /// A member has started and says its name and where it listens for clients. It makes no
+    /// difference if the member was removed meanwhile; gives whether it did make one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownMember`].
     pub fn set_attributes(
         &mut self,
         store: &mut Store,
         id: u64,
         name: String,
         client_urls: Vec<String>,
-    ) {
-        if let Some(member) = self.members.get(&id).cloned() {
-            self.save(store, Member { name, client_urls, ..member });
-        }
-    }
-
-    /// Decides the cluster's version. One that is none is left alone: a Go member would end.
-    pub fn set_version(&mut self, store: &mut Store, version: &str) {
-        if let Ok(version) = version.parse::<Version>() {
-            self.version = Some(version);
-            store.set(Bucket::Cluster, VERSION_KEY, version.to_string().as_bytes());
-        }
-    }
-
-    /// Begins a downgrade to a version, or ends the one that is.
-    pub fn set_downgrade(&mut self, store: &mut Store, target: Option<String>) {
-        let downgrade = Downgrade {
-            target_version: target.clone().unwrap_or_default(),
-            enabled: target.is_some(),
+    ) -> Result<bool, Error> {
+        let Some(member) = self.members.get_mut(&id) else {
+            let known = self.removed.contains(&id);
+            return if known { Ok(false) } else { Err(Error::UnknownMember(id)) };
         };
-        store.set(Bucket::Cluster, DOWNGRADE_KEY, encode(&downgrade).as_bytes());
-        self.downgrade = target;
+        member.name = name;
+        member.client_urls = client_urls;
+        save(store, member);
+        Ok(true)
     }
 
-    /// Notes raft's configuration beside the members.
-    pub fn save_conf_state(&self, store: &mut Store, conf_state: &ConfState) {
-        let stored = StoredConfState {
-            voters: &conf_state.voters,
-            learners: &conf_state.learners,
-            voters_outgoing: &conf_state.voters_outgoing,
-            learners_next: &conf_state.learners_next,
-            auto_leave: conf_state.auto_leave(),
-        };
-        store.set(Bucket::Meta, CONF_STATE_KEY, encode(&stored).as_bytes());
+    /// The leader has decided on the cluster's version.
+    ///
+    /// # Errors
+    /// [`Error::ClusterTooNew`], and nothing has changed: this server must stop.
+    pub fn set_version(&mut self, store: &mut Store, version: Version) -> Result<(), Error> {
+        self.version = Some(known(version)?);
+        store.set(Bucket::Cluster, VERSION_KEY.as_bytes(), version.to_string().as_bytes());
+        Ok(())
     }
 
-    fn save(&mut self, store: &mut Store, member: Member) {
-        let key = format_id(member.id);
-        store.set(Bucket::Members, key.as_bytes(), member.to_json().as_bytes());
-        self.members.insert(member.id, member);
+    /// A downgrade begins or is over.
+    pub fn set_downgrade(&mut self, store: &mut Store, downgrade: Downgrade) {
+        self.downgrade = downgrade;
+        store.set(Bucket::Cluster, DOWNGRADE_KEY.as_bytes(), downgrade.to_json().as_bytes());
+    }
+
+    /// Whether, with one voter more, enough have started for a quorum. A proposer's check.
+    ///
+    /// Compat: one that runs alone may always get a second, as when it was restored from a
+    /// backup.
+    #[must_use]
+    pub fn ready_to_add_voter(&self) -> bool {
+        let (voters, started) = self.count_voters(None);
+        (started, voters) == (1, 1) || started >= quorum(voters + 1)
+    }
+
+    /// Whether, without this voter, enough have started for a quorum. A proposer's check.
+    #[must_use]
+    pub fn ready_to_remove_voter(&self, id: u64) -> bool {
+        let (voters, started) = self.count_voters(Some(id));
+        started >= quorum(voters)
+    }
+
+    /// Whether, with one learner turned voter, enough have started for a quorum. A proposer's
+    /// check.
+    #[must_use]
+    pub fn ready_to_promote(&self) -> bool {
+        let (voters, started) = self.count_voters(None);
+        started + 1 >= quorum(voters + 1)
+    }
+
+    /// Voters, and how many of them have ever started.
+    fn count_voters(&self, without: Option<u64>) -> (usize, usize) {
+        let counted = self.voters().filter(|member| Some(member.id) != without);
+        counted.fold((0, 0), |(voters, started), member| {
+            (voters + 1, started + usize::from(member.is_started()))
+        })
+    }
+
+    fn learners(&self) -> usize {
+        self.members().filter(|member| member.is_learner).count()
+    }
+
+    /// Whether no other member than `id` has one of these peer URLs.
+    fn urls_are_free(&self, id: u64, urls: &[String]) -> Result<(), Rejected> {
+        let mut others = self.members().filter(|member| member.id != id);
+        let taken = others.any(|other| other.peer_urls.iter().any(|url| urls.contains(url)));
+        if taken { Err(Rejected::PeerUrlExists) } else { Ok(()) }
     }
 }
 
-/// The member a change is about.
-fn context(change: &ConfChange) -> Result<ChangeContext, Error> {
-    let malformed = |reason: String| Error::Malformed { reason };
-    let context: ChangeContext = serde_json::from_slice(change.context())
-        .map_err(|error| malformed(error.to_string()))?;
-    if context.member.id != change.node_id() {
-        let reason = format!(
-            "it is about {:x} and carries {:x}",
-            change.node_id(),
-            context.member.id
-        );
-        return Err(malformed(reason));
+impl Downgrade {
+    /// As JSON, in Go's bytes.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut out = String::from("{\"target-version\":");
+        push_string(&mut out, &self.target.map(|target| target.to_string()).unwrap_or_default());
+        out + &format!(",\"enabled\":{}}}", self.target.is_some())
     }
-    Ok(context)
+
+    fn from_json(json: &str) -> Result<Self, String> {
+        let stored: StoredDowngrade =
+            serde_json::from_str(json).map_err(|error| error.to_string())?;
+        if !stored.enabled {
+            return Ok(Self::default());
+        }
+        let target = Version::parse(&stored.target).map_err(|error| error.to_string())?;
+        Ok(Self { target: Some(target) })
+    }
+}
+
+#[derive(Default)]
+struct StoredDowngrade {
+    target: String,
+    enabled: bool,
+}
+
+impl<'de> Deserialize<'de> for StoredDowngrade {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_object(deserializer)
+    }
+}
+
+impl<'de> Fields<'de> for StoredDowngrade {
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        match name {
+            "target-version" => take_value(map, &mut self.target),
+            "enabled" => take_value(map, &mut self.enabled),
+            _ => Ok(false),
+        }
+    }
+}
+
+fn read(change: &ConfChange) -> Result<Context, Error> {
+    parse_context(change.context.as_deref().unwrap_or_default())
+}
+
+fn same_id(node_id: u64, member: &Member) -> Result<(), Error> {
+    if member.id == node_id {
+        return Ok(());
+    }
+    Err(Error::IdMismatch { node_id, context_id: member.id })
+}
+
+/// A cluster version that this server can be in.
+fn known(cluster: Version) -> Result<Version, Error> {
+    let server = SERVER_VERSION;
+    if cluster > server.major_minor() {
+        return Err(Error::ClusterTooNew { cluster, server });
+    }
+    Ok(cluster)
+}
+
+fn quorum(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
+fn stored_id(bucket: Bucket, key: &Bytes) -> Result<u64, Error> {
+    let id = std::str::from_utf8(key).ok().and_then(parse_id);
+    id.ok_or_else(|| corrupt(bucket, key, "is no member id".to_owned()))
+}
+
+fn corrupt(bucket: Bucket, key: &Bytes, reason: String) -> Error {
+    Error::Corrupt { bucket: bucket.name(), key: key.clone(), reason }
+}
+
+fn save(store: &mut Store, member: &Member) {
+    let key = format_id(member.id);
+    store.set(Bucket::Members, key.as_bytes(), member.to_json().as_bytes());
 }
 
 #[cfg(test)]

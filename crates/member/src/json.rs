@@ -1,86 +1,118 @@
-//! A member as JSON: in changes of membership, in the store, and on `/members`.
+//! JSON as Go writes and reads it (`encoding/json`), for the few shapes here.
 //!
-//! Compat: the bytes are those of Go's encoder, for members compare and hash them: keys in this
-//! order, empty ones left out, `null` for a list that never was, and `<`, `>`, `&` escaped.
+//! Writing: no spaces, and `<`, `>`, `&` and the two line separators of Unicode escaped, so that
+//! the bytes in the log and on disk are those of Go members. Reading: names of fields in any
+//! case, unknown ones skipped, null for "not given".
 
-use serde::{Deserialize, Serialize};
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use std::fmt;
 
-/// A member.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Member {
-    /// Its id; never 0, never used again.
-    pub id: u64,
-    /// Where other members find it.
-    #[serde(rename = "peerURLs", with = "null_if_empty")]
-    pub peer_urls: Vec<String>,
-    /// Whether it has no vote yet.
-    #[serde(rename = "isLearner", skip_serializing_if = "std::ops::Not::not")]
-    pub is_learner: bool,
-    /// Its name; empty until it has started.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Where clients find it.
-    #[serde(rename = "clientURLs", skip_serializing_if = "Vec::is_empty")]
-    pub client_urls: Vec<String>,
-}
-
-/// What a change of membership carries: the member, and whether it is one to be given a vote.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ChangeContext {
-    /// The member.
-    #[serde(flatten)]
-    pub member: Member,
-    /// Whether it is promoted; then only its id counts.
-    #[serde(rename = "isPromote", skip_serializing_if = "std::ops::Not::not")]
-    pub is_promote: bool,
-}
-
-impl Member {
-    /// As stored.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        encode(self)
-    }
-}
-
-impl ChangeContext {
-    /// As in the log.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        encode(self)
-    }
-}
-
-/// JSON as Go writes it.
-pub(crate) fn encode(value: &impl Serialize) -> String {
-    let text = serde_json::to_string(value).expect("plain data encodes");
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        // Within JSON these are in strings only.
-        match char {
-            '<' => escaped.push_str("\\u003c"),
-            '>' => escaped.push_str("\\u003e"),
-            '&' => escaped.push_str("\\u0026"),
-            '\u{2028}' => escaped.push_str("\\u2028"),
-            '\u{2029}' => escaped.push_str("\\u2029"),
-            other => escaped.push(other),
+/// Writes a string, quoted.
+pub(crate) fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\x1f' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => out.push(c),
         }
     }
-    escaped
+    out.push('"');
 }
 
-mod null_if_empty {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+/// Writes a list.
+pub(crate) fn push_list<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    mut push: impl FnMut(&mut String, T),
+) {
+    out.push('[');
+    for (place, item) in items.into_iter().enumerate() {
+        if place > 0 {
+            out.push(',');
+        }
+        push(out, item);
+    }
+    out.push(']');
+}
 
-    pub(super) fn serialize<S: Serializer>(urls: &[String], to: S) -> Result<S::Ok, S::Error> {
-        (!urls.is_empty()).then_some(urls).serialize(to)
+/// Writes a list of strings. Go's nil list is null, and that is what it has where we have an
+/// empty one: none of these comes out of Go empty and not nil.
+pub(crate) fn push_strings(out: &mut String, strings: &[String]) {
+    if strings.is_empty() {
+        return out.push_str("null");
+    }
+    push_list(out, strings, |out, text| push_string(out, text));
+}
+
+/// What a reader does with a field: takes its value from the map, or leaves it by giving false.
+pub(crate) trait Fields<'de>: Default {
+    /// Takes the value of the field with this lower-case name, if there is such a field.
+    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
+}
+
+/// Reads an object; null reads as one without fields.
+pub(crate) fn read_object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Fields<'de>,
+{
+    deserializer.deserialize_any(Object(std::marker::PhantomData))
+}
+
+struct Object<T>(std::marker::PhantomData<T>);
+
+impl<'de, T: Fields<'de>> Visitor<'de> for Object<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-        Option::<Vec<String>>::deserialize(from).map(Option::unwrap_or_default)
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::default())
     }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut fields = T::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if !fields.take(&name.to_ascii_lowercase(), &mut map)? {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Takes a value, and leaves what was there where it is null.
+pub(crate) fn take_value<'de, A, T>(map: &mut A, field: &mut T) -> Result<bool, A::Error>
+where
+    A: MapAccess<'de>,
+    T: serde::Deserialize<'de>,
+{
+    if let Some(value) = map.next_value::<Option<T>>()? {
+        *field = value;
+    }
+    Ok(true)
+}
+
+/// Takes a list of strings; null empties it, and a null within it is an empty string.
+pub(crate) fn take_strings<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    field: &mut Vec<String>,
+) -> Result<bool, A::Error> {
+    let strings = map.next_value::<Option<Vec<Option<String>>>>()?.unwrap_or_default();
+    *field = strings.into_iter().map(Option::unwrap_or_default).collect();
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -88,24 +120,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_those_of_go() {
-        let member = Member {
-            id: u64::MAX,
-            peer_urls: vec!["http://a:2380?x=1&y=<2>".to_owned()],
-            is_learner: true,
-            name: "n".to_owned(),
-            client_urls: vec!["http://a:2379".to_owned()],
-        };
-        assert_eq!(
-            member.to_json(),
-            r#"{"id":18446744073709551615,"peerURLs":["http://a:2380?x=1\u0026y=\u003c2\u003e"],"isLearner":true,"name":"n","clientURLs":["http://a:2379"]}"#
+    fn strings_are_escaped_as_go_does() {
+        let mut out = String::new();
+        push_string(&mut out, "a<b>&\"\\\n\r\t\u{8}\u{c}\0\u{1f}\u{7f}\u{2028}\u{2029}\u{e9}/'");
+        let expected = concat!(
+            r#""a\u003cb\u003e\u0026\"\\\n\r\t\b\f\u0000\u001f"#,
+            "\u{7f}",
+            r"\u2028\u2029",
+            "\u{e9}/'\""
         );
-        let promote =
-            ChangeContext { member: Member { id: 7, ..Member::default() }, is_promote: true };
-        assert_eq!(promote.to_json(), r#"{"id":7,"peerURLs":null,"isPromote":true}"#);
-        let back: ChangeContext = serde_json::from_str(&promote.to_json()).expect("ours");
-        assert_eq!(back, promote);
-        let back: Member = serde_json::from_str(&member.to_json()).expect("ours");
-        assert_eq!(back, member);
+        assert_eq!(out, expected);
     }
 }

@@ -26,8 +26,8 @@ pub(crate) const QUESTIONS_MAX: usize = 4096;
 
 /// What the apply stage is asked besides applying.
 pub(crate) enum ApplyInput {
-    /// A lease's granted TTL and keys.
-    Lease { id: i64, answer: oneshot::Sender<Option<(i64, Vec<Bytes>)>> },
+    /// The keys attached to a lease.
+    Lease { id: i64, answer: oneshot::Sender<Option<Vec<Bytes>>> },
     /// The ids of all leases.
     Leases { answer: oneshot::Sender<Vec<i64>> },
     /// What a snapshot of now says.
@@ -180,9 +180,11 @@ impl<O: Outside> ApplyLoop<O> {
         for event in self.machine.take_lease_events() {
             let (mut expiry, now) = (shared.expiry(), shared.now());
             match event {
-                LeaseEvent::Granted { id, ttl } => expiry.grant(id, ttl, now),
+                LeaseEvent::Granted(lease) => expiry.grant(lease, now),
                 LeaseEvent::Revoked { id } => expiry.revoke(id),
-                LeaseEvent::Checkpointed { id, remaining } => expiry.checkpoint(id, remaining),
+                LeaseEvent::Checkpointed { id, remaining } => {
+                    expiry.checkpoint(id, remaining, now);
+                }
             }
         }
         self.show();
@@ -226,16 +228,17 @@ impl<O: Outside> ApplyLoop<O> {
         match question {
             ApplyInput::Lease { id, answer } => {
                 let lessor = self.machine.lessor();
-                let found = lessor.ttl(id).map(|ttl| (ttl, lessor.keys(id)));
-                let _ = answer.send(found);
+                let keys = lessor.keys(id).map(|keys| keys.cloned().collect());
+                let _ = answer.send(keys);
             }
             ApplyInput::Leases { answer } => {
-                let _ = answer.send(self.machine.lessor().ids());
+                let _ = answer.send(self.machine.lessor().list().map(|lease| lease.id).collect());
             }
             ApplyInput::Snapshot { answer } => {
                 let index = self.machine.consistent_index();
                 let cluster = self.machine.cluster();
-                let (data, conf_state) = (cluster.v2_snapshot().into(), cluster.conf_state());
+                let data = member::v2_store_json(cluster).into();
+                let conf_state = cluster.conf_state();
                 let _ = answer.send(SnapshotState { index, term: self.term, data, conf_state });
             }
         }

@@ -12,7 +12,7 @@
 
 use crate::{Config, Fatal};
 use apply::{Restored, Settings, StateMachine};
-use member::InitialCluster;
+use member::Member;
 use prost::Message as _;
 use raft::{MemoryStorage, Peer, RawNode};
 use raftpb::wal::Metadata;
@@ -95,9 +95,16 @@ fn begin(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fata
             reason: "joining an existing cluster is not built yet; start with `new`".to_owned(),
         });
     }
-    let cluster = InitialCluster::new(&config.initial_cluster, &config.initial_cluster_token)
-        .map_err(|error| invalid(error.to_string()))?;
-    let member = cluster.member(&config.name).map_err(|error| invalid(error.to_string()))?;
+    if config.initial_cluster.has_duplicate_url() {
+        return Err(invalid("a URL is listed twice; every member needs its own".to_owned()));
+    }
+    let members = config.initial_cluster.members(&config.initial_cluster_token);
+    let members = members.map_err(|error| invalid(error.to_string()))?;
+    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let cluster_id = member::cluster_id(&ids);
+    let member = members.iter().find(|member| member.name == config.name).ok_or_else(|| {
+        invalid(format!("couldn't find local name {:?} in the initial cluster", config.name))
+    })?;
     let mut advertised = config.advertise_peer_urls.clone();
     advertised.sort();
     if advertised != member.peer_urls {
@@ -111,18 +118,16 @@ fn begin(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fata
             ),
         });
     }
-    let metadata = Metadata { node_id: Some(member.id), cluster_id: Some(cluster.id) };
+    let metadata = Metadata { node_id: Some(member.id), cluster_id: Some(cluster_id) };
     let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
     let mut raw = RawNode::new(raft_config(config, member.id, 0), MemoryStorage::new())?;
-    let peers: Vec<Peer> = cluster
-        .contexts()
-        .map(|(id, context)| Peer { id, context: Some(context.into_bytes().into()) })
-        .collect();
+    let peer = |member: &Member| Peer { id: member.id, context: Some(member.to_json().into()) };
+    let peers: Vec<Peer> = members.iter().map(peer).collect();
     raw.bootstrap(&peers).map_err(|error| invalid(error.to_string()))?;
-    info!(cluster_id = peer::identity::format_id(cluster.id), "starting a new cluster");
+    info!(cluster_id = member::format_id(cluster_id), "starting a new cluster");
     Ok(Booted {
         id: member.id,
-        cluster_id: cluster.id,
+        cluster_id,
         raw,
         wal: WalStage::new(wal),
         snapshotter,

@@ -1,5 +1,6 @@
 //! What a member is told at its start. Already checked: strings that people type are `serve`'s.
 
+use member::InitialCluster;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub struct Config {
     /// Where its log is, if not under `data_dir`.
     pub wal_dir: Option<PathBuf>,
     /// Name and peer URLs of each member of a new cluster.
-    pub initial_cluster: Vec<(String, Vec<String>)>,
+    pub initial_cluster: InitialCluster,
     /// What tells clusters with the same URLs apart.
     pub initial_cluster_token: String,
     /// Whether it starts a cluster rather than join one; of no effect once it has a log.
@@ -71,8 +72,7 @@ impl Config {
     /// Seconds a lease lives at least: one and a half election timeouts, in whole seconds.
     #[must_use]
     pub fn min_lease_ttl(&self) -> i64 {
-        let millis = 3 * u128::from(self.election_ticks) / 2 * self.heartbeat_interval.as_millis();
-        i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX)
+        lease::min_ttl(self.election_ticks, self.heartbeat_interval)
     }
 }
 
@@ -83,7 +83,7 @@ impl Default for Config {
             name: "default".to_owned(),
             data_dir: "default.etcd".into(),
             wal_dir: None,
-            initial_cluster: vec![("default".to_owned(), url())],
+            initial_cluster: InitialCluster { urls: [("default".to_owned(), url())].into() },
             initial_cluster_token: "etcd-cluster".to_owned(),
             new_cluster: true,
             advertise_peer_urls: url(),

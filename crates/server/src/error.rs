@@ -25,9 +25,12 @@ pub enum Fatal {
     /// The store.
     #[error("store")]
     Store(#[from] backend::Error),
-    /// The index of keys.
-    #[error("index of keys")]
+    /// The keys.
+    #[error("keys")]
     Mvcc(#[from] mvcc::Error),
+    /// What the store holds.
+    #[error("stored state")]
+    Restore(#[from] apply::RestoreError),
     /// A file or directory.
     #[error("{path}")]
     Disk {

@@ -6,12 +6,17 @@
 
 use crate::apply_loop::ApplyInput;
 use crate::{Error, Server};
+use api::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
 use bytes::Bytes;
+use lease::{Refused, Remaining, Renewal};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long a lease that is not known here is waited for.
 const APPLY_WAIT: Duration = Duration::from_secs(1);
+
+/// How long to wait before a lease that ran out is looked at again.
+const EXPIRED_POLL: Duration = Duration::from_millis(50);
 
 /// What is known of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +36,30 @@ impl Server {
     /// [`api::Error::LeaseNotFound`]; that this member does not lead, as text.
     pub async fn lease_renew(&self, id: i64) -> Result<i64, Error> {
         self.must_lead()?;
-        if !self.shared.expiry().contains(id) {
-            self.wait_committed_applied().await?;
+        let mut waited = false;
+        loop {
+            let now = self.shared.now();
+            let renewed = self.shared.expiry().renew(id, now);
+            match renewed {
+                Ok(Renewal::Renewed(ttl)) => return Ok(ttl),
+                Ok(Renewal::ForgetCheckpoint) => {
+                    let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
+                    let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });
+                    let request =
+                        InternalRaftRequest { lease_checkpoint, ..Default::default() };
+                    self.propose(request).await?;
+                }
+                // It may be about to be granted.
+                Err(Refused::NotFound) if !waited => {
+                    self.wait_committed_applied().await?;
+                    waited = true;
+                }
+                Err(Refused::NotFound) => return Err(api::Error::LeaseNotFound.into()),
+                Err(Refused::NotPrimary) => return Err(not_primary()),
+                // Its revocation is on its way; only then can be said that it is gone.
+                Err(Refused::Expired) => tokio::time::sleep(EXPIRED_POLL).await,
+            }
         }
-        let now = self.shared.now();
-        let renewed = self.shared.expiry().renew(id, now);
-        renewed.ok_or_else(|| api::Error::LeaseNotFound.into())
     }
 
     /// What is known of a lease; `None` if there is none.
@@ -48,14 +71,17 @@ impl Server {
         self.wait_committed_applied().await?;
         let (answer, found) = oneshot::channel();
         self.ask(ApplyInput::Lease { id, answer })?;
-        let Some((granted_ttl, attached)) = found.await.map_err(|_| api::Error::Stopped)? else {
+        let Some(attached) = found.await.map_err(|_| api::Error::Stopped)? else {
             return Ok(None);
         };
         let remaining = self.shared.expiry().remaining(id, self.shared.now());
-        let Some(remaining) = remaining else { return Ok(None) };
-        let ttl = i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX);
+        let Remaining { granted, left } = match remaining {
+            Ok(remaining) => remaining,
+            Err(Refused::NotPrimary) => return Err(api::Error::LeaderChanged.into()),
+            Err(Refused::NotFound | Refused::Expired) => return Ok(None),
+        };
         let keys = if keys { attached } else { Vec::new() };
-        Ok(Some(LeaseTimes { granted_ttl, ttl, keys }))
+        Ok(Some(LeaseTimes { granted_ttl: granted, ttl: left, keys }))
     }
 
     /// The ids of all leases, as this member has applied them.
@@ -81,10 +107,10 @@ impl Server {
 
     fn must_lead(&self) -> Result<(), Error> {
         // With other members, asking the leader is not built yet.
-        if self.shared.leads() && self.shared.expiry().leads() {
+        if self.shared.leads() && self.shared.expiry().is_primary() {
             return Ok(());
         }
-        Err(Error::Other("not a primary lessor".to_owned()))
+        Err(not_primary())
     }
 
     async fn wait_committed_applied(&self) -> Result<(), Error> {
@@ -96,4 +122,8 @@ impl Server {
     fn ask(&self, question: ApplyInput) -> Result<(), Error> {
         self.shared.apply.try_send(question).map_err(|_| api::Error::TooManyRequests.into())
     }
+}
+
+fn not_primary() -> Error {
+    Error::Other("not a primary lessor".to_owned())
 }

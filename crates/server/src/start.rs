@@ -76,6 +76,8 @@ impl Server {
         let (stop, stopped) = bounded(0);
         let (ended_tx, ended) = watch::channel(None);
         let machine = restored.machine;
+        let mut expiry = Expiry::new(lease::Options::default());
+        expiry.load(machine.lessor().list());
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
         let shared = Arc::new(Shared {
@@ -92,7 +94,7 @@ impl Server {
             lead: watch::Sender::new(0),
             published: watch::Sender::new(false),
             compacted: watch::Sender::new(-1),
-            expiry: Mutex::new(Expiry::new(machine.lessor().times())),
+            expiry: Mutex::new(expiry),
             cluster: RwLock::new(Arc::new(machine.cluster().clone())),
             alarms: RwLock::new(Arc::new(machine.alarms().list(AlarmType::None as i32))),
             started: Instant::now(),

@@ -5,7 +5,7 @@ use crate::start::no_space_alarm;
 use crate::Server;
 use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
 use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
-use lease::REVOKES_MAX;
+use lease::REVOKE_BATCH;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -85,12 +85,12 @@ pub(crate) async fn expire_leases(server: Server, mut terms: mpsc::Receiver<()>)
                 }
                 let extend = shared.config.election_timeout();
                 let (leads, now, mut expiry) = (shared.leads(), shared.now(), shared.expiry());
-                if leads && !expiry.leads() {
-                    expiry.promote(now, extend);
+                if leads && !expiry.is_primary() {
+                    expiry.promote(extend, now);
                 }
             }
             _ = period.tick() => {
-                let due = shared.expiry().due(shared.now(), REVOKES_MAX);
+                let due = shared.expiry().due(shared.now(), REVOKE_BATCH);
                 revoke(&server, due).await;
             }
         }

@@ -47,7 +47,7 @@ impl maintenance_server::Maintenance for Maintenance {
             errors.push(api::Error::NoLeader.to_string());
         }
         errors.extend(self.server.alarms().iter().map(alarm_text));
-        let target = self.server.cluster().downgrade().map(str::to_owned);
+        let target = self.server.cluster().downgrade().target.map(|version| version.to_string());
         let downgrade =
             DowngradeInfo { enabled: target.is_some(), target_version: target.unwrap_or_default() };
         let quota = self.server.config().quota_bytes.unwrap_or_default();
