@@ -45,9 +45,8 @@ impl StateMachine {
             });
         }
         if let Some(request) = &request.txn {
-            return self.write(|txn, lessor| {
-                txn::apply(txn, lessor, request, !waits).map(Reply::Txn)
-            });
+            return self
+                .write(|txn, lessor| txn::apply(txn, lessor, request, !waits).map(Reply::Txn));
         }
         if let Some(delete) = &request.delete_range {
             return self.write(|txn, _| kv::delete_range(txn, delete).map(Reply::DeleteRange));

@@ -26,6 +26,8 @@ mod txn;
 pub use alarm::Alarms;
 pub use convert::{decode_record, range_query, range_response};
 pub use gate::{GRANT_COST, put_cost, txn_cost, writes_keys};
-pub use machine::{Applied, ApplyError, ConfOutcome, LeaseEvent, RestoreError, Restored, Settings, StateMachine};
+pub use machine::{
+    Applied, ApplyError, ConfOutcome, LeaseEvent, RestoreError, Restored, Settings, StateMachine,
+};
 pub use reply::Reply;
 pub use txn::{is_read_only, read};

@@ -9,12 +9,12 @@
 use crate::convert::{decode_record, range_query, range_response};
 use crate::kv::{self, Failure};
 use crate::reply::header;
+use api::Error;
 use api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use api::etcdserverpb::request_op::Request;
 use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse};
 use api::mvccpb::KeyValue;
-use api::Error;
 use lease::Lessor;
 use mvcc::{RangeQuery, Read, Txn, View};
 use std::cmp::Ordering;
@@ -105,9 +105,7 @@ fn holds(txn: &impl Read, compare: &Compare) -> Result<bool, Failure> {
         let value = compare.target == CompareTarget::Value as i32;
         return Ok(!value && one_holds(compare, &KeyValue::default()));
     }
-    Ok(found.records.into_iter().all(|record| {
-        one_holds(compare, &decode_record(record))
-    }))
+    Ok(found.records.into_iter().all(|record| one_holds(compare, &decode_record(record))))
 }
 
 fn one_holds(compare: &Compare, kv: &KeyValue) -> bool {

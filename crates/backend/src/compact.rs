@@ -62,6 +62,8 @@ pub struct Compactor {
     job: Option<Job>,
     /// The first failure; it is final.
     poison: Option<Error>,
+    /// The directory is taken for as long as somebody may write to it. Readers may stay.
+    _lock: Arc<dyn File>,
 }
 
 /// A rewrite under way.
@@ -86,10 +88,10 @@ struct Job {
 
 impl Compactor {
     pub(crate) fn new(
-        (fs, dir, shared): (Arc<dyn Fs>, PathBuf, Arc<Shared>),
+        (fs, dir, shared, lock): (Arc<dyn Fs>, PathBuf, Arc<Shared>, Arc<dyn File>),
         options: Options,
     ) -> Self {
-        Self { fs, dir, shared, options, job: None, poison: None }
+        Self { fs, dir, shared, options, job: None, poison: None, _lock: lock }
     }
 
     /// Reads about `bytes` of old segments and copies what lives; the caller sets the pace.

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use vfs::{Fs, OpenMode};
+use vfs::{File, Fs, OpenMode};
 
 /// The longest a written frame waits for its sync.
 pub const SYNC_PERIOD: Duration = Duration::from_millis(100);
@@ -55,11 +55,13 @@ pub struct Flusher {
     unsynced_since: Option<Duration>,
     /// The first failure; it is final.
     poison: Option<Error>,
+    /// The directory is taken for as long as somebody may write to it. Readers may stay.
+    _lock: Arc<dyn File>,
 }
 
 impl Flusher {
     pub(crate) fn new(
-        (fs, dir, shared): (Arc<dyn Fs>, PathBuf, Arc<Shared>),
+        (fs, dir, shared, lock): (Arc<dyn Fs>, PathBuf, Arc<Shared>, Arc<dyn File>),
         tail: Option<Arc<Segment>>,
         footer: FooterBuilder,
         mark: Mark,
@@ -78,6 +80,7 @@ impl Flusher {
             unsynced_bytes: 0,
             unsynced_since: None,
             poison: None,
+            _lock: lock,
         }
     }
 

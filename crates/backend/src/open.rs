@@ -18,7 +18,7 @@ use crate::{Buckets, Error, Reader, Result, Revision};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use vfs::{Fs, OpenMode};
+use vfs::{File, Fs, OpenMode};
 
 /// Bytes after which a segment is full, by default.
 pub const SEGMENT_BYTES: u32 = 64 << 20;
@@ -107,9 +107,10 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Opened> {
     if !replaced.is_empty() {
         fs.sync_dir(dir)?;
     }
-    let shared = Arc::new(Shared::new(slots, resume.mark.index, lock));
+    let shared = Arc::new(Shared::new(slots, resume.mark.index));
     shared.set_durable(resume.segment, u64::from(resume.offset));
-    let parts = (Arc::clone(&fs), dir.to_owned(), Arc::clone(&shared));
+    let lock: Arc<dyn File> = lock.into();
+    let parts = (Arc::clone(&fs), dir.to_owned(), Arc::clone(&shared), lock);
     let compactor = Compactor::new(parts.clone(), options);
     let flusher = Flusher::new(parts, unsealed, unsealed_footer, resume.mark);
     Ok(Opened {

@@ -12,7 +12,6 @@ use crate::{Error, Location, Result};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use vfs::File;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -23,8 +22,6 @@ pub(crate) struct Shared {
     synced_index: AtomicU64,
     /// Bytes of the frames in the overlay.
     overlay_bytes: AtomicU64,
-    /// Keeps others off the directory for as long as any part lives.
-    _lock: Box<dyn File>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,13 +101,12 @@ impl Usage {
 }
 
 impl Shared {
-    pub(crate) fn new(slots: BTreeMap<u32, Slot>, index: u64, lock: Box<dyn File>) -> Self {
+    pub(crate) fn new(slots: BTreeMap<u32, Slot>, index: u64) -> Self {
         Self {
             state: RwLock::new(State { slots: Arc::new(slots), overlay: VecDeque::new() }),
             durable: AtomicU64::new(0),
             synced_index: AtomicU64::new(index),
             overlay_bytes: AtomicU64::new(0),
-            _lock: lock,
         }
     }
 

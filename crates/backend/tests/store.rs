@@ -5,7 +5,7 @@
 mod common;
 
 use common::{DIR, OPTIONS, Random, World, fs_dyn, matches_model, read_all, reopen};
-use quorate_backend::{Bucket, Error, Revision, open};
+use quorate_backend::{Bucket, Error, Opened, Revision, open};
 use std::path::Path;
 use std::time::Duration;
 use vfs::{Fs, MemFs};
@@ -81,14 +81,16 @@ fn what_a_killed_process_left_unsynced_is_synced_before_it_counts() {
 }
 
 #[test]
-fn a_store_is_locked_while_any_part_lives() {
+fn a_store_is_locked_while_anybody_may_write_to_it() {
     let fs = MemFs::new();
-    let opened = reopen(&fs).unwrap();
-    let reader = opened.reader.clone();
-    drop(opened);
+    let Opened { reader, flusher, compactor, .. } = reopen(&fs).unwrap();
+    drop(flusher);
     assert!(matches!(reopen(&fs), Err(Error::Locked { .. })));
+    drop(compactor);
+    let again = reopen(&fs).unwrap();
     drop(reader);
-    reopen(&fs).unwrap();
+    assert!(matches!(reopen(&fs), Err(Error::Locked { .. })));
+    drop(again);
 }
 
 #[test]

@@ -296,7 +296,8 @@ impl Driver {
             self.propose(out);
         }
         for state in ready.read_states {
-            let round = self.round.take_if(|round| context_bytes(round.context) == state.request_ctx);
+            let round =
+                self.round.take_if(|round| context_bytes(round.context) == state.request_ctx);
             let Some(round) = round else { continue };
             if state.index <= self.applied {
                 round.waiters.into_iter().for_each(confirm);

@@ -51,7 +51,9 @@ pub enum Fatal {
         reason: String,
     },
     /// A part of the directory is not what the rest needs.
-    #[error("{path}: {reason}; restore the member from a snapshot, or remove it from the cluster and add it anew")]
+    #[error(
+        "{path}: {reason}; restore the member from a snapshot, or remove it from the cluster and add it anew"
+    )]
     Lost {
         /// Which part.
         path: PathBuf,

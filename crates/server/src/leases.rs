@@ -45,8 +45,7 @@ impl Server {
                 Ok(Renewal::ForgetCheckpoint) => {
                     let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
                     let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });
-                    let request =
-                        InternalRaftRequest { lease_checkpoint, ..Default::default() };
+                    let request = InternalRaftRequest { lease_checkpoint, ..Default::default() };
                     self.propose(request).await?;
                 }
                 // It may be about to be granted.

@@ -35,11 +35,7 @@ impl peer::Raft for Link {
         })
     }
 
-    fn save_snapshot(
-        &self,
-        _: &Message,
-        _: SnapshotBody,
-    ) -> BoxFuture<'_, io::Result<()>> {
+    fn save_snapshot(&self, _: &Message, _: SnapshotBody) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async {
             let text = "taking in a snapshot from a peer is not built yet";
             Err(io::Error::new(io::ErrorKind::Unsupported, text))

@@ -41,7 +41,10 @@ impl Snapshots {
             }
             if let Err(error) = self.make().await {
                 // The log stays longer than it need be; that is all.
-                tracing::error!(error = &error as &dyn std::error::Error, "failed to make a snapshot");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to make a snapshot"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

@@ -105,7 +105,8 @@ impl Server {
         for member in machine.cluster().members().filter(|member| member.id != id) {
             add_peer(&transport, member.id, &member.peer_urls);
         }
-        let (watches, watch_changes, mut watch_thread) = watches::start(&shared, machine.mvcc().revision());
+        let (watches, watch_changes, mut watch_thread) =
+            watches::start(&shared, machine.mvcc().revision());
         let durable = Arc::new(AtomicU64::new(booted.durable));
         let end = move |stage: &'static str, result: Result<(), Fatal>| {
             if let Err(error) = result {
@@ -124,7 +125,8 @@ impl Server {
         let period = shared.config.heartbeat_interval;
         running.push(spawn("raft", move || threads::run_driver(driver, &ports, period, outside)));
 
-        let (wal_done, wal_durable, wal_end) = (done_tx.clone(), Arc::clone(&durable), Arc::clone(&end));
+        let (wal_done, wal_durable, wal_end) =
+            (done_tx.clone(), Arc::clone(&durable), Arc::clone(&end));
         running.push(spawn("wal", move || {
             let durable = move |index| wal_durable.store(index, Ordering::Release);
             let ran = threads::run_wal(wal, &appends, &wal_snapshots, &wal_done, durable);
@@ -156,7 +158,12 @@ impl Server {
         let (views, store_shared) = (restored.views, Arc::clone(&shared));
         running.push(spawn("store", move || {
             let ran = store_loop::run(
-                flusher, compactor, views, &store_shared, &durable, &store_requests,
+                flusher,
+                compactor,
+                views,
+                &store_shared,
+                &durable,
+                &store_requests,
             );
             end("store", ran);
         }));

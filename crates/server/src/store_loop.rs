@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How often it looks if there is something to write.
+/// How often it looks while there is something to write, or to rewrite.
 const PERIOD: Duration = Duration::from_millis(5);
+
+/// How often it looks if there is something to write.
+const IDLE_PERIOD: Duration = Duration::from_millis(50);
 
 /// Bytes of old segments read in one step of a rewrite: at this period, 200 MB/s at most.
 const REWRITE_BYTES: u64 = 1 << 20;
@@ -34,8 +37,10 @@ pub(crate) fn run(
     durable: &AtomicU64,
     requests: &Receiver<StoreRequest>,
 ) -> Result<(), Fatal> {
+    let mut rewriting = false;
     loop {
-        let request = requests.recv_timeout(PERIOD);
+        let busy = rewriting || flusher.wake_at().is_some();
+        let request = requests.recv_timeout(if busy { PERIOD } else { IDLE_PERIOD });
         flusher.step(shared.now(), durable.load(Ordering::Acquire))?;
         match request {
             Ok(StoreRequest::Sync(answer)) => {
@@ -50,6 +55,7 @@ pub(crate) fn run(
             }
         }
         // One step at a time, so that what was applied does not wait for a rewrite.
-        let _: Step = compactor.step(&live.judge(), REWRITE_BYTES)?;
+        let step = compactor.step(&live.judge(), REWRITE_BYTES)?;
+        rewriting = matches!(step, Step::Working | Step::Done { .. });
     }
 }

@@ -1,8 +1,8 @@
 //! What a member does by itself: say who it is, decide the cluster's version, end leases, raise
 //! the alarm.
 
-use crate::start::no_space_alarm;
 use crate::Server;
+use crate::start::no_space_alarm;
 use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
 use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 use lease::REVOKE_BATCH;
@@ -37,7 +37,9 @@ pub(crate) async fn publish(server: Server) {
         match server.propose(request).await {
             Ok(_) => break,
             Err(crate::Error::Api(api::Error::Stopped)) => return,
-            Err(error) => tracing::warn!(%error, "failed to publish local member to cluster through raft"),
+            Err(error) => {
+                tracing::warn!(%error, "failed to publish local member to cluster through raft")
+            }
         }
     }
     server.shared.published.send_replace(true);

@@ -6,5 +6,9 @@ use std::thread::JoinHandle;
 #[derive(Clone)]
 pub(crate) struct Watches;
 pub(crate) struct ChangesSender;
-impl ChangesSender { pub(crate) fn send(&self, _: Vec<Arc<Changes>>, _: i64) {} }
-pub(crate) fn start(_: &Arc<Shared>, _: i64) -> (Watches, ChangesSender, Vec<JoinHandle<()>>) { (Watches, ChangesSender, vec![]) }
+impl ChangesSender {
+    pub(crate) fn send(&self, _: Vec<Arc<Changes>>, _: i64) {}
+}
+pub(crate) fn start(_: &Arc<Shared>, _: i64) -> (Watches, ChangesSender, Vec<JoinHandle<()>>) {
+    (Watches, ChangesSender, vec![])
+}

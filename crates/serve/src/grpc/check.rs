@@ -19,8 +19,8 @@ pub(crate) fn range(request: &RangeRequest) -> Result<(), Error> {
 
 pub(crate) fn range_stream(request: &RangeRequest) -> Result<(), Status> {
     range(request)?;
-    let key_order = request.sort_target() == SortTarget::Key
-        && request.sort_order() == SortOrder::Ascend;
+    let key_order =
+        request.sort_target() == SortTarget::Key && request.sort_order() == SortOrder::Ascend;
     if request.sort_order() != SortOrder::None && !key_order {
         return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
     }

@@ -1,7 +1,7 @@
 //! Members.
 
-use crate::grpc::status::status;
 use crate::grpc::fill;
+use crate::grpc::status::status;
 use api::etcdserverpb::cluster_server;
 use api::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,

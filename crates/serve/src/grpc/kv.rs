@@ -6,8 +6,8 @@ use api::etcdserverpb::kv_server;
 use api::etcdserverpb::request_op::Request as Op;
 use api::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
-    InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    RangeStreamResponse, ResponseHeader, TxnRequest, TxnResponse,
+    InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RangeStreamResponse,
+    ResponseHeader, TxnRequest, TxnResponse,
 };
 use apply::Reply;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -48,7 +48,10 @@ impl kv_server::Kv for Kv {
 
     type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
 
-    async fn range_stream(&self, request: Request<RangeRequest>) -> Answer<Self::RangeStreamStream> {
+    async fn range_stream(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Answer<Self::RangeStreamStream> {
         let request = request.into_inner();
         check::range_stream(&request)?;
         if !request.serializable {

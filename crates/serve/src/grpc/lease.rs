@@ -49,7 +49,8 @@ impl lease_server::Lease for Lease {
     ) -> Answer<LeaseRevokeResponse> {
         let lease_revoke = Some(request.into_inner());
         let request = InternalRaftRequest { lease_revoke, ..Default::default() };
-        let Reply::LeaseRevoke(mut response) = self.server.propose(request).await.map_err(status)?
+        let Reply::LeaseRevoke(mut response) =
+            self.server.propose(request).await.map_err(status)?
         else {
             return Err(mixed_up());
         };

@@ -1,8 +1,8 @@
 //! What operators ask.
 
+use crate::grpc::fill_revision;
 use crate::grpc::kv::mixed_up;
 use crate::grpc::status::{read_status, status};
-use crate::grpc::fill_revision;
 use api::etcdserverpb::maintenance_server;
 use api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,

@@ -11,7 +11,6 @@ mod lease;
 mod maintenance;
 mod status;
 
-
 use api::etcdserverpb::ResponseHeader;
 use api::etcdserverpb::cluster_server::ClusterServer;
 use api::etcdserverpb::kv_server::KvServer;
