@@ -269,7 +269,13 @@ mod tests {
             2 => place / 3,
             3 => (len - place) / 3,
             4 => place * place % 7,
-            5 => if place < len / 2 { place } else { len - place },
+            5 => {
+                if place < len / 2 {
+                    place
+                } else {
+                    len - place
+                }
+            }
             6 if next().is_multiple_of(20) => next() % len,
             6 => place / 2,
             _ => (place % 16 * 1000).wrapping_sub(place % 2 * (place / 16)),

@@ -144,8 +144,7 @@ impl Model {
     pub fn hash(&self, compact_revision: i64, revision: i64, by_compaction: bool) -> u32 {
         let kept = |at: i64, tombstones: bool| -> BTreeSet<Revision> {
             let newest = self.keys.values().filter_map(|items| floor(items, at));
-            let keeps =
-                |item: &&Item| !item.tombstone || (tombstones && item.revision.main == at);
+            let keeps = |item: &&Item| !item.tombstone || (tombstones && item.revision.main == at);
             newest.filter(keeps).map(|item| item.revision).collect()
         };
         let keep = kept(revision, by_compaction);
@@ -174,7 +173,11 @@ impl Model {
 }
 
 /// Any request, most of them sensible.
-pub fn random_query(random: &mut Random, revision: i64, key: &dyn Fn(u64) -> Vec<u8>) -> RangeQuery {
+pub fn random_query(
+    random: &mut Random,
+    revision: i64,
+    key: &dyn Fn(u64) -> Vec<u8>,
+) -> RangeQuery {
     let from = Bytes::from(key(random.below(12)));
     let range_end = match random.below(4) {
         0 => Bytes::new(),
@@ -188,8 +191,8 @@ pub fn random_query(random: &mut Random, revision: i64, key: &dyn Fn(u64) -> Vec
     if random.below(2) == 0 {
         query.limit = random.between(-1, 6);
     }
-    query.sort_order =
-        [SortOrder::None, SortOrder::Ascend, SortOrder::Descend][usize::try_from(random.below(3)).unwrap()];
+    query.sort_order = [SortOrder::None, SortOrder::Ascend, SortOrder::Descend]
+        [usize::try_from(random.below(3)).unwrap()];
     query.sort_target = [
         SortTarget::Key,
         SortTarget::Version,
