@@ -52,10 +52,20 @@ pub enum Progress {
 /// A compaction under way.
 #[derive(Debug)]
 pub(crate) struct Compaction {
-    revision: i64,
+    target: Target,
     hash: Hash,
     /// The first key not looked at.
     from: Vec<u8>,
+    /// The newest of those that came meanwhile.
+    next: Option<Target>,
+}
+
+/// What to compact to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub revision: i64,
+    /// The raft index behind which that is durable.
+    pub at: u64,
 }
 
 #[derive(Debug)]
@@ -67,21 +77,21 @@ enum Hash {
 }
 
 impl Compaction {
-    pub(crate) fn new(compact_revision: i64, revision: i64) -> Self {
+    pub(crate) fn new(compact_revision: i64, target: Target) -> Self {
+        let revision = target.revision;
         let parameters = Parameters { compact_revision, revision, by_compaction: true };
-        Self { revision, hash: Hash::Waits(parameters), from: Vec::new() }
+        Self { hash: Hash::Waits(parameters), ..Self::without_hash(target) }
     }
 
-    /// One that start-up found scheduled: what it finds dead was left out already.
-    pub(crate) fn resumed(revision: i64) -> Self {
-        Self { revision, hash: Hash::Made(None), from: Vec::new() }
+    /// One that does not begin with all that the last one left: it came before that one ended,
+    /// or a crash came.
+    pub(crate) fn without_hash(target: Target) -> Self {
+        Self { target, hash: Hash::Made(None), from: Vec::new(), next: None }
     }
 
-    /// Another compaction came before this one ended. It gets no hash, as it does not begin with
-    /// all that the last one left; the walk does both.
-    pub(crate) fn go_on_to(&mut self, revision: i64) {
-        self.revision = revision;
-        self.from.clear();
+    /// Another one is to follow; only the newest of them matters.
+    pub(crate) fn follow_with(&mut self, target: Target) {
+        self.next = Some(target);
     }
 
     /// Before readers, and with them the compactor, learn of the compaction: what it will drop
@@ -118,7 +128,9 @@ impl Mvcc {
             }
             Hash::Made(_) => {}
         }
-        let revision = compaction.revision;
+        let Target { revision, at } = compaction.target;
+        // From the first key on: the store's compactor sees what is missing.
+        self.pruned_at = at;
         let (dead, next) = find_dead(&self.index, &compaction.from, revision, budget.keys);
         for key in dead {
             let reader = &self.reader;
@@ -132,8 +144,7 @@ impl Mvcc {
             Hash::Made(hash) => *hash,
             Hash::Waits(_) | Hash::Runs(_) => None,
         };
-        self.compaction = None;
-        (self.pruned_revision, self.pruned_at) = (revision, self.compacted_at);
+        self.compaction = compaction.next.map(Compaction::without_hash);
         store.set(Bucket::Meta, FINISHED.as_bytes(), &meta_value(revision));
         Ok(Progress::Finished { revision, hash })
     }

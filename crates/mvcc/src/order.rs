@@ -238,3 +238,119 @@ impl<T, F: Fn(&T, &T) -> bool> Sort<'_, T, F> {
         places[1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// FNV-1a over the places where the items had been.
+    fn fold(hash: u32, place: usize) -> u32 {
+        let bytes = [place % 256, place / 256 % 256];
+        bytes.iter().fold(hash, |hash, byte| {
+            (hash ^ u32::try_from(*byte).unwrap()).wrapping_mul(16_777_619)
+        })
+    }
+
+    const FOLD_BEGIN: u32 = 2_166_136_261;
+
+    fn list(kind: usize, len: u64) -> Vec<(u64, usize)> {
+        let mut state = len;
+        let mut next = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        let mut value = |place: u64| match kind {
+            0 => next() % 3,
+            1 => next() % (len / 4 + 1),
+            2 => place / 3,
+            3 => (len - place) / 3,
+            4 => place * place % 7,
+            5 => {
+                if place < len / 2 {
+                    place
+                } else {
+                    len - place
+                }
+            }
+            6 if next().is_multiple_of(20) => next() % len,
+            6 => place / 2,
+            _ => (place % 16 * 1000).wrapping_sub(place % 2 * (place / 16)),
+        };
+        (0..len).map(|place| (value(place), usize::try_from(place).unwrap())).collect()
+    }
+
+    #[test]
+    fn equals_come_as_go_leaves_them() {
+        // What Go 1.26.8, which etcd 3.7.1 is built with, makes of the same lists: ascending,
+        // and through sort.Reverse.
+        let expected: [[u32; 2]; 8] = [
+            [0xca4c_770a, 0x0b7a_3916],
+            [0x16e4_99c2, 0x6c25_6fc2],
+            [0x1742_8862, 0x6bfa_cd0e],
+            [0x9d9c_e9ba, 0x1742_8862],
+            [0x8c90_de3a, 0xff30_291e],
+            [0x7274_17da, 0x9dbb_1076],
+            [0x2e80_7406, 0x661f_09ca],
+            [0xa092_9192, 0x5d66_f332],
+        ];
+        for (kind, expected) in expected.into_iter().enumerate() {
+            let mut found = [FOLD_BEGIN; 2];
+            for len in 0..600 {
+                let len = if len > 590 { len * len / 10 } else { len };
+                let (mut up, mut down) = (list(kind, len), list(kind, len));
+                sort_as_go(&mut up, |a, b| a.0 < b.0);
+                sort_as_go(&mut down, |a, b| b.0 < a.0);
+                assert!(up.is_sorted_by_key(|item| item.0));
+                assert!(down.is_sorted_by(|a, b| a.0 >= b.0));
+                for (hash, list) in found.iter_mut().zip([up, down]) {
+                    *hash = list.iter().fold(*hash, |hash, item| fold(hash, item.1));
+                }
+            }
+            assert_eq!(found, expected, "kind {kind}");
+        }
+    }
+
+    /// McIlroy's adversary (A Killer Adversary for Quicksort, 1999): decides what the values are
+    /// while it is asked, so that every pivot is bad.
+    struct Adversary {
+        values: Vec<usize>,
+        solid: usize,
+        candidate: usize,
+    }
+
+    impl Adversary {
+        fn less(&mut self, x: usize, y: usize) -> bool {
+            let gas = self.values.len();
+            if self.values[x] == gas && self.values[y] == gas {
+                let hardens = if x == self.candidate { x } else { y };
+                self.values[hardens] = self.solid;
+                self.solid += 1;
+            }
+            if self.values[x] == gas {
+                self.candidate = x;
+            } else if self.values[y] == gas {
+                self.candidate = y;
+            }
+            self.values[x] < self.values[y]
+        }
+    }
+
+    #[test]
+    fn bad_pivots_end_in_the_same_heap() {
+        let len = 5000;
+        let mut places: Vec<usize> = (0..len).collect();
+        let adversary = Adversary { values: vec![len; len], solid: 0, candidate: 0 };
+        let adversary = RefCell::new(adversary);
+        sort_as_go(&mut places, |x, y| adversary.borrow_mut().less(*x, *y));
+        let found = places.iter().fold(FOLD_BEGIN, |hash, place| fold(hash, *place));
+        let values = adversary.into_inner().values;
+        let mut killer: Vec<_> = values.iter().map(|value| value / 2).zip(0..).collect();
+        sort_as_go(&mut killer, |a, b| a.0 < b.0);
+        let killed = killer.iter().fold(FOLD_BEGIN, |hash, item| fold(hash, item.1));
+        assert_eq!((killed, found), (0x2c1e6abd, 0x339eaf65));
+    }
+}

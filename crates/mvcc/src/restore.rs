@@ -2,7 +2,7 @@
 //! (`kvstore.go: restore`).
 
 use crate::Result;
-use crate::compact::Compaction;
+use crate::compact::{Compaction, Target};
 use crate::index::{Bulk, History, Index, Item};
 use crate::store::{FINISHED, Mvcc, SCHEDULED, read_meta};
 use crate::view::{Snapshot, Views};
@@ -48,7 +48,8 @@ pub fn restore(mut restored: Restored, reader: Reader, buckets: &Buckets) -> Res
     let index = bulk.finish();
     // A revision may have left no record behind: its deletions were compacted.
     let revision = last.max(compact_revision).max(1);
-    let compaction = (scheduled > finished).then(|| Compaction::resumed(scheduled));
+    let compaction = (scheduled > finished)
+        .then(|| Compaction::without_hash(Target { revision: scheduled, at: 0 }));
     let mvcc = started(index, (revision, compact_revision), compaction, reader);
     Ok(Started { views: mvcc.views.clone(), mvcc, leases })
 }
@@ -59,22 +60,11 @@ fn started(
     compaction: Option<Compaction>,
     reader: Reader,
 ) -> Mvcc {
-    // Both are in what was opened, and that is synced.
-    let (pruned_revision, pruned_at) = (compact_revision, 0);
-    let snapshot =
-        Snapshot { index: index.clone(), revision, compact_revision, pruned_revision, pruned_at };
+    // What was left out follows from what was opened, and that is synced.
+    let pruned_at = 0;
+    let snapshot = Snapshot { index: index.clone(), revision, compact_revision, pruned_at };
     let views = Views::new(snapshot, reader.clone());
-    Mvcc {
-        index,
-        revision,
-        compact_revision,
-        pruned_revision,
-        compacted_at: pruned_at,
-        pruned_at,
-        compaction,
-        reader,
-        views,
-    }
+    Mvcc { index, revision, compact_revision, pruned_at, compaction, reader, views }
 }
 
 /// The key being read.

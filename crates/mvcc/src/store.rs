@@ -4,7 +4,7 @@
 //! readers see it when the frame was committed and [`Mvcc::publish`] called. So the order is,
 //! for each batch of entries: transactions and compactions, `Store::commit`, `publish`.
 
-use crate::compact::Compaction;
+use crate::compact::{Compaction, Target};
 use crate::index::Index;
 use crate::txn::Txn;
 use crate::view::{Snapshot, Views};
@@ -23,11 +23,8 @@ pub struct Mvcc {
     pub(crate) index: Index,
     pub(crate) revision: i64,
     pub(crate) compact_revision: i64,
-    /// The last compaction that is complete in the index.
-    pub(crate) pruned_revision: i64,
-    /// The raft index behind which the compact revision is durable.
-    pub(crate) compacted_at: u64,
-    /// The same for the pruned revision.
+    /// The raft index behind which the last compaction is durable that took something out of
+    /// the index.
     pub(crate) pruned_at: u64,
     pub(crate) compaction: Option<Compaction>,
     pub(crate) reader: Reader,
@@ -55,10 +52,10 @@ impl Mvcc {
         store.set(Bucket::Meta, SCHEDULED.as_bytes(), &meta_value(revision));
         let previous = std::mem::replace(&mut self.compact_revision, revision);
         // The entry's own index is not known here, but its frame is durable as a whole.
-        self.compacted_at = store.consistent_index() + 1;
+        let target = Target { revision, at: store.consistent_index() + 1 };
         match &mut self.compaction {
-            Some(compaction) => compaction.go_on_to(revision),
-            None => self.compaction = Some(Compaction::new(previous, revision)),
+            Some(compaction) => compaction.follow_with(target),
+            None => self.compaction = Some(Compaction::new(previous, target)),
         }
         Ok(())
     }
@@ -95,7 +92,6 @@ impl Mvcc {
             index: self.index.clone(),
             revision: self.revision,
             compact_revision: self.compact_revision,
-            pruned_revision: self.pruned_revision,
             pruned_at: self.pruned_at,
         }
     }

@@ -22,9 +22,8 @@ pub(crate) struct Snapshot {
     pub index: Index,
     pub revision: i64,
     pub compact_revision: i64,
-    /// The compaction whose dead revisions are all marked; -1 if none was.
-    pub pruned_revision: i64,
-    /// The raft index behind which that compaction is durable.
+    /// The raft index behind which the last compaction is durable that took something out of
+    /// the index.
     pub pruned_at: u64,
 }
 
@@ -153,7 +152,8 @@ impl Read for View {
     }
 }
 
-/// Judges which revisions the last complete compaction left, for [`backend::Compactor`].
+/// Judges which revisions are dead, for [`backend::Compactor`]: those that compactions took out
+/// of the index, and marked. It does not judge by the compact revision, which is ahead of that.
 #[derive(Clone, Debug)]
 pub struct Judge {
     snapshot: Arc<Snapshot>,
@@ -165,11 +165,9 @@ impl Live for Judge {
     }
 
     fn is_live(&self, key: &[u8], revision: Revision) -> bool {
-        if revision.main > self.snapshot.pruned_revision {
+        if revision.main > self.snapshot.revision {
             return true;
         }
-        let history = self.snapshot.index.get(key);
-        let kept = history.and_then(|history| history.kept(self.snapshot.pruned_revision));
-        kept.is_some_and(|kept| kept.revision() == revision)
+        self.snapshot.index.get(key).is_some_and(|history| history.contains(revision))
     }
 }

@@ -9,6 +9,7 @@
 //! Invariants: revisions ascend; what is in the leaf is newer than what is not, and never empty.
 
 use super::item::Item;
+use backend::Revision;
 use std::sync::Arc;
 
 /// Revisions of the tail before it becomes a chunk.
@@ -126,6 +127,18 @@ impl<'a> History<'a> {
         self.older.into_iter().flat_map(Older::iter).chain(self.recent)
     }
 
+    /// Whether `revision` is among them.
+    #[must_use]
+    pub fn contains(&self, revision: Revision) -> bool {
+        let Some(last) = self.floor(revision.main) else { return false };
+        if last.main() != revision.main || last.revision() == revision {
+            return last.revision() == revision;
+        }
+        // A transaction changed the key more than once.
+        let newer = self.iter().rev().skip_while(|item| item.revision() > revision);
+        newer.map(Item::revision).next() == Some(revision)
+    }
+
     /// The revision that a compaction at `main` keeps of those up to it (etcd's rule since
     /// 3.4.34): the newest, unless it is a deletion before `main`.
     #[must_use]
@@ -170,7 +183,7 @@ pub(crate) fn prune(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backend::{Location, Revision};
+    use backend::Location;
 
     fn put(main: i64) -> Item {
         Item::put(Revision { main, sub: 0 }, 1, main, Location::default())
@@ -198,6 +211,8 @@ mod tests {
         for main in 1..=5001 {
             assert_eq!(history.floor(2 * main).unwrap().main(), 2 * main);
             assert_eq!(history.floor(2 * main + 1).unwrap().main(), 2 * main);
+            let contains = |main, sub| history.contains(Revision { main, sub });
+            assert!(contains(2 * main, 0) && !contains(2 * main, 1) && !contains(2 * main + 1, 0));
         }
         for at in [0, 1, 2, 3, 777, 5000, 9999, 10_000, 10_001, 10_002, 20_000] {
             let (mut recent, mut older) = (recent.to_vec(), Some(Arc::new(older.clone())));

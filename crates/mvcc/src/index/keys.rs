@@ -81,6 +81,11 @@ impl Keys {
         Self { bytes, ends }
     }
 
+    pub(crate) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     pub(crate) fn append(&mut self, other: &Self) {
         let start = u32_of(self.bytes.len());
         make_room(&mut self.bytes, other.bytes.len());

@@ -187,6 +187,7 @@ impl Leaf {
     }
 
     pub(crate) fn shrink(&mut self) {
+        self.keys.shrink();
         self.items.shrink_to_fit();
         self.slots.shrink_to_fit();
     }
