@@ -2,5 +2,6 @@
 //!
 //! Floor 6: gRPC and HTTP types stop here. `grpc/` has a file for each service.
 
+pub mod concurrency;
 pub mod edge;
 pub mod grpc;
