@@ -1,0 +1,253 @@
+//! One server as a child process, with a folder that it keeps over restarts.
+//!
+//! It keeps its ports too, so that clients find it again. Its log is read for as long as it lives;
+//! the last lines are kept for the messages of failed tests.
+
+use crate::{PATIENCE, Program};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+/// Lines of the log that are kept.
+const LINES_KEPT: usize = 200;
+
+/// What both log once clients can come.
+const READY: &str = "ready to serve client requests";
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Flags beside those that name folder and ports.
+    pub flags: Vec<String>,
+}
+
+impl Options {
+    /// For runs that lose no power: the disk is not waited for.
+    ///
+    /// Compat: 3.5.1 has this flag as well.
+    #[must_use]
+    pub fn without_sync() -> Self {
+        Self::default().flag("--unsafe-no-fsync")
+    }
+
+    /// With one more flag.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+}
+
+/// A server of one member. Dropping it kills it and removes its folder.
+#[derive(Debug)]
+pub struct Server {
+    child: Option<Child>,
+    log: Arc<(Mutex<Log>, Condvar)>,
+    program: Program,
+    options: Options,
+    client: SocketAddr,
+    peer: SocketAddr,
+    folder: TempDir,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    last: VecDeque<String>,
+    ready: bool,
+    ended: bool,
+}
+
+impl Server {
+    /// Starts a server in a new folder, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it is not; its log is in the message.
+    #[must_use]
+    pub fn start(program: &Program, options: Options) -> Self {
+        let [client, peer] = free_addresses();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let log = Arc::default();
+        let program = program.clone();
+        let mut server = Self { child: None, log, program, options, client, peer, folder };
+        server.start_again();
+        server
+    }
+
+    /// Starts it on the folder that it left, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it runs still, or is not ready in time; its log is in the message.
+    pub fn start_again(&mut self) {
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Starts it without waiting.
+    ///
+    /// # Panics
+    /// If it runs still, or cannot be started.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let client = format!("http://{}", self.client);
+        let peer = format!("http://{}", self.peer);
+        let mut command = Command::new(&self.program.path);
+        command.args(["--name=m", "--logger=zap"]).arg("--data-dir").arg(self.data_dir());
+        command.arg(format!("--listen-client-urls={client}"));
+        command.arg(format!("--advertise-client-urls={client}"));
+        command.arg(format!("--listen-peer-urls={peer}"));
+        command.arg(format!("--initial-advertise-peer-urls={peer}"));
+        command.arg(format!("--initial-cluster=m={peer}")).args(&self.options.flags);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        self.log = Arc::default();
+        let log = self.log.clone();
+        // A full pipe would stop it, so somebody reads for as long as it lives.
+        std::thread::spawn(move || keep(stderr, &log));
+        self.child = Some(child);
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// If it ends before, or takes too long; its log is in the message.
+    pub fn wait_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut log = lock(&self.log.0);
+        while !log.ready {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if log.ended || left.is_zero() {
+                drop(log);
+                panic!("{} does not get ready; its log:\n{}", self.program.name, self.log());
+            }
+            let waited = self.log.1.wait_timeout(log, left);
+            log = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends it as `kill -9` does, in the middle of whatever it does.
+    ///
+    /// # Panics
+    /// If it does not run any more: then it ended by itself.
+    pub fn kill(&mut self) {
+        assert!(self.runs(), "{} ended by itself; its log:\n{}", self.program.name, self.log());
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a killed child ends");
+    }
+
+    /// Whether its process is there.
+    pub fn runs(&mut self) -> bool {
+        let ended = |child: &mut Child| child.try_wait().expect("a child can be asked for");
+        self.child.as_mut().is_some_and(|child| ended(child).is_none())
+    }
+
+    /// A connection to it, made when it is first used.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.endpoint().connect_lazy()
+    }
+
+    /// What connections to it are made of.
+    ///
+    /// # Panics
+    /// Never: an address is a URL's.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        let url = format!("http://{}", self.client);
+        let endpoint = Endpoint::from_shared(url).expect("an address makes a URL");
+        endpoint.tcp_nodelay(true).initial_stream_window_size(8 << 20)
+    }
+
+    /// Where clients reach it.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Where other members would reach it.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Its folder of data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The program that it runs.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The most memory that it has had at once so far, in MiB, as the kernel counts.
+    ///
+    /// # Panics
+    /// If it does not run, or the kernel does not tell.
+    #[must_use]
+    pub fn memory_peak_mib(&self) -> u64 {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        let status = status.expect("the kernel tells of a process that runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("VmHWM is a number of kB") / 1024
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        lock(&self.log.0).last.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended already; either way nothing is left running.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Reads a log to its end.
+fn keep(stderr: ChildStderr, log: &(Mutex<Log>, Condvar)) {
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let mut kept = lock(&log.0);
+        if line.contains(READY) {
+            kept.ready = true;
+            log.1.notify_all();
+        }
+        if kept.last.len() == LINES_KEPT {
+            kept.last.pop_front();
+        }
+        kept.last.push_back(line);
+    }
+    lock(&log.0).ended = true;
+    log.1.notify_all();
+}
+
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Addresses nobody listens on. Both are held until both are known, so that they differ.
+fn free_addresses() -> [SocketAddr; 2] {
+    let bind = |()| TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let held = [(), ()].map(bind);
+    held.map(|socket| socket.local_addr().expect("a bound socket has an address"))
+}
