@@ -12,6 +12,9 @@ async fn main() -> Result<()> {
     let mut listen = "127.0.0.1:2379".to_owned();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
+        let bare = matches!(arg.trim_start_matches('-'), "unsafe-no-fsync");
+        let arg = if bare { format!("{arg}=true") } else { arg };
+        let arg = if arg.contains('=') { arg } else { format!("{arg}={}", args.next().context("value")?) };
         let (k, v) = arg.split_once('=').context("flags are --name=value")?;
         let strip = |v: &str| v.trim_start_matches("http://").to_owned();
         match k.trim_start_matches('-') {
@@ -23,7 +26,9 @@ async fn main() -> Result<()> {
             "initial-cluster" => {
                 config.initial_cluster = member::InitialCluster::parse(v)?;
             }
-            "listen-peer-urls" | "log-level" | "unsafe-no-fsync" => {}
+            "unsafe-no-fsync" => config.unsafe_no_fsync = v == "true",
+            "quota-backend-bytes" => config.quota_bytes = Some(v.parse()?),
+            "listen-peer-urls" | "log-level" | "logger" => {}
             other => anyhow::bail!("unknown {other}"),
         }
     }

@@ -35,3 +35,4 @@ pub use error::{Error, Fatal};
 pub use leases::LeaseTimes;
 pub use requests::Status;
 pub use start::Server;
+pub use watches::{WatchCommands, WatchEvent, WatchItem, WatchOptions, WatchStream};

@@ -105,8 +105,8 @@ impl Server {
         for member in machine.cluster().members().filter(|member| member.id != id) {
             add_peer(&transport, member.id, &member.peer_urls);
         }
-        let (watches, watch_changes, mut watch_thread) =
-            watches::start(&shared, machine.mvcc().revision());
+        let (watches, watch_changes, watch_thread) =
+            watches::start(&shared, machine.mvcc().revision(), machine.mvcc().compact_revision());
         let durable = Arc::new(AtomicU64::new(booted.durable));
         let end = move |stage: &'static str, result: Result<(), Fatal>| {
             if let Err(error) = result {
@@ -115,8 +115,7 @@ impl Server {
             }
         };
         let end = Arc::new(end);
-        let mut running = Vec::new();
-        running.append(&mut watch_thread);
+        let mut running = vec![watch_thread];
 
         let driver = Driver::new(id, raw, booted.snapshot_index);
         let ports =
@@ -220,6 +219,7 @@ impl Server {
         let Some(Running { threads, mut tasks, stop, store }) = running else { return };
         tasks.shutdown().await;
         self.transport.stop().await;
+        self.watches.stop();
         drop((stop, store));
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {

@@ -10,6 +10,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod status;
+mod watch;
 
 use api::etcdserverpb::ResponseHeader;
 use api::etcdserverpb::cluster_server::ClusterServer;
@@ -17,6 +18,7 @@ use api::etcdserverpb::kv_server::KvServer;
 use api::etcdserverpb::lease_server::LeaseServer;
 use api::etcdserverpb::maintenance_server::MaintenanceServer;
 
+use api::etcdserverpb::watch_server::WatchServer;
 use api::healthpb::health_server::HealthServer;
 use server::Server;
 use tonic::service::Routes;
@@ -31,6 +33,11 @@ pub fn routes(server: &Server) -> Routes {
     let sent = i32::MAX as usize;
     Routes::new(
         KvServer::new(kv::Kv::new(server.clone()))
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(sent),
+    )
+    .add_service(
+        WatchServer::new(watch::Watch::new(server.clone()))
             .max_decoding_message_size(limit)
             .max_encoding_message_size(sent),
     )

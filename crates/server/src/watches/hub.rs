@@ -1,0 +1,488 @@
+//! Who watches what: a plain stage that is told of changes, and tells the streams.
+//!
+//! A watcher is *synced* if it has been told of everything up to the present revision; then new
+//! changes are matched against it as they come. One that begins in the past, or whose stream took
+//! no more for a while, is *behind*, and is told from the index and the files, a part at a time,
+//! in turn with the others. So what a slow client costs is its outbox and a number.
+//!
+//! Invariants:
+//! - a watcher is told of each change that matches, from its start on, once, in order;
+//! - all changes of a transaction that match are told together;
+//! - what is said on a stream is said in this order: that a watcher was made, its events, that it
+//!   is gone;
+//! - a watcher whose next revision was compacted is told so, and is gone.
+//!
+//! Source: etcd server/storage/mvcc/watchable_store.go, server/etcdserver/api/v3rpc/watch.go.
+
+use bytes::Bytes;
+use mvcc::{Changes, KeyRange, Read as _, View};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+/// Answers that wait for room on a stream, at most; a client that asks on and never reads is cut
+/// off.
+const WAITING_MAX: usize = 1024;
+
+/// Changes told at once to a watcher that is behind, about.
+const CATCH_UP_CHANGES: usize = 1000;
+
+/// What a watcher asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatchOptions {
+    /// 0 for the hub to choose.
+    pub watch_id: i64,
+    /// The key, or the first one.
+    pub key: Bytes,
+    /// As in ranges: nothing, a zero byte, or the key behind the last.
+    pub range_end: Bytes,
+    /// The first revision to be told of; 0 for what comes.
+    pub start_revision: i64,
+    /// Leave out puts.
+    pub no_put: bool,
+    /// Leave out deletions.
+    pub no_delete: bool,
+    /// With each event, what the key had before.
+    pub prev_kv: bool,
+    /// Be told from time to time that nothing happened.
+    pub progress_notify: bool,
+}
+
+/// Something that happened to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchEvent {
+    /// Whether it was deleted.
+    pub tombstone: bool,
+    /// The encoded `mvccpb.KeyValue`: as stored, or key and revision of a deletion.
+    pub record: Bytes,
+    /// The one before, if asked for, if there was one, and if it was not compacted.
+    pub previous: Option<Bytes>,
+}
+
+/// What is said on a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchItem {
+    /// A watcher was made.
+    Created {
+        /// Its id.
+        watch_id: i64,
+        /// The present revision.
+        revision: i64,
+    },
+    /// A watcher was not made.
+    Refused {
+        /// The present revision.
+        revision: i64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Events of a watcher.
+    Events {
+        /// Its id.
+        watch_id: i64,
+        /// The revision of the events, or the present one for those of the past.
+        revision: i64,
+        /// At least one.
+        events: Vec<WatchEvent>,
+    },
+    /// A watcher is gone.
+    Canceled {
+        /// Its id.
+        watch_id: i64,
+        /// The present revision; 0 if it is gone for what was compacted.
+        revision: i64,
+        /// The compact revision, if that is why; else 0.
+        compact_revision: i64,
+    },
+    /// Nothing happened up to here, to the watcher or, with -1, to all of the stream.
+    Progress {
+        /// The watcher's id.
+        watch_id: i64,
+        /// The present revision.
+        revision: i64,
+    },
+}
+
+/// Where a stream's items go.
+pub(crate) trait Outbox {
+    /// Gives the item back if there is no room.
+    fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem>;
+}
+
+/// What a stream asks.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Create(WatchOptions),
+    Cancel(i64),
+    Progress,
+}
+
+type Place = (u64, i64);
+
+/// The stage.
+pub(crate) struct Hub<O> {
+    streams: BTreeMap<u64, Stream<O>>,
+    /// Synced watchers of one key. Looked up and never listed.
+    keys: HashMap<Bytes, BTreeSet<Place>>,
+    /// Synced watchers of ranges, by range.
+    ranges: BTreeMap<(Bytes, Bytes), BTreeSet<Place>>,
+    /// Watchers behind, in turn.
+    behind: VecDeque<Place>,
+    revision: i64,
+    compacted: i64,
+}
+
+struct Stream<O> {
+    outbox: O,
+    /// What waits for room; before it is said nothing else is.
+    waiting: VecDeque<WatchItem>,
+    watchers: BTreeMap<i64, Watcher>,
+    next_id: i64,
+}
+
+struct Watcher {
+    options: WatchOptions,
+    /// The first revision it was not told of.
+    next: i64,
+    synced: bool,
+    /// Told of something since it was last told of progress.
+    told: bool,
+}
+
+impl<O: Outbox> Hub<O> {
+    pub(crate) fn new(revision: i64, compacted: i64) -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            keys: HashMap::new(),
+            ranges: BTreeMap::new(),
+            behind: VecDeque::new(),
+            revision,
+            compacted,
+        }
+    }
+
+    pub(crate) fn open(&mut self, id: u64, outbox: O) {
+        let stream =
+            Stream { outbox, waiting: VecDeque::new(), watchers: BTreeMap::new(), next_id: 0 };
+        self.streams.insert(id, stream);
+    }
+
+    pub(crate) fn close(&mut self, id: u64) {
+        let Some(stream) = self.streams.remove(&id) else { return };
+        for (watch_id, watcher) in &stream.watchers {
+            self.forget((id, *watch_id), &watcher.options);
+        }
+        self.behind.retain(|place| place.0 != id);
+    }
+
+    /// How many streams and watchers there are, and how many of these are behind.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        let watchers = self.streams.values().map(|stream| stream.watchers.len()).sum();
+        [self.streams.len(), watchers, self.behind.len()]
+    }
+
+    /// Whether some watcher is behind.
+    pub(crate) fn has_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    pub(crate) fn command(&mut self, id: u64, command: Command) {
+        match command {
+            Command::Create(options) => self.create(id, options),
+            Command::Cancel(watch_id) => {
+                let Some(stream) = self.streams.get_mut(&id) else { return };
+                // Compat: one that is not there is not answered.
+                let Some(watcher) = stream.watchers.remove(&watch_id) else { return };
+                let revision = self.revision;
+                stream.say(WatchItem::Canceled { watch_id, revision, compact_revision: 0 });
+                self.forget((id, watch_id), &watcher.options);
+                self.behind.retain(|place| *place != (id, watch_id));
+            }
+            Command::Progress => self.progress_of_all(id),
+        }
+        if self.streams.get(&id).is_some_and(|stream| stream.waiting.len() > WAITING_MAX) {
+            self.close(id);
+        }
+    }
+
+    fn create(&mut self, id: u64, mut options: WatchOptions) {
+        let revision = self.revision;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if options.key.is_empty() {
+            options.key = Bytes::from_static(&[0]);
+        }
+        let end = &options.range_end;
+        let empty = !end.is_empty() && end[..] != [0] && options.key >= *end;
+        let refused = if options.start_revision < 0 {
+            Some("etcdserver: mvcc: required revision has been compacted")
+        } else if empty {
+            Some("mvcc: watcher range is empty")
+        } else if options.watch_id != 0 && stream.watchers.contains_key(&options.watch_id) {
+            Some("mvcc: duplicate watch ID provided on the WatchStream")
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            return stream.say(WatchItem::Refused { revision, reason });
+        }
+        if options.watch_id == 0 {
+            while stream.watchers.contains_key(&stream.next_id) {
+                stream.next_id += 1;
+            }
+            options.watch_id = stream.next_id;
+            stream.next_id += 1;
+        }
+        let watch_id = options.watch_id;
+        let start = options.start_revision;
+        let next = if start == 0 { revision + 1 } else { start };
+        let synced = next > revision;
+        stream.say(WatchItem::Created { watch_id, revision });
+        let watcher = Watcher { options: options.clone(), next, synced, told: false };
+        stream.watchers.insert(watch_id, watcher);
+        if synced {
+            self.remember((id, watch_id), &options);
+        } else {
+            self.behind.push_back((id, watch_id));
+        }
+    }
+
+    fn remember(&mut self, place: Place, options: &WatchOptions) {
+        if options.range_end.is_empty() {
+            self.keys.entry(options.key.clone()).or_default().insert(place);
+        } else {
+            let range = (options.key.clone(), options.range_end.clone());
+            self.ranges.entry(range).or_default().insert(place);
+        }
+    }
+
+    fn forget(&mut self, place: Place, options: &WatchOptions) {
+        if options.range_end.is_empty() {
+            if let Some(places) = self.keys.get_mut(&options.key) {
+                places.remove(&place);
+                if places.is_empty() {
+                    self.keys.remove(&options.key);
+                }
+            }
+        } else {
+            let range = (options.key.clone(), options.range_end.clone());
+            if let Some(places) = self.ranges.get_mut(&range) {
+                places.remove(&place);
+                if places.is_empty() {
+                    self.ranges.remove(&range);
+                }
+            }
+        }
+    }
+
+    /// A transaction changed something. `view` is of its revision or later.
+    pub(crate) fn changed(&mut self, changes: &Changes, view: &View) {
+        self.revision = changes.revision;
+        let mut matches: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+        for (at, change) in changes.list.iter().enumerate() {
+            let one = self.keys.get(&change.key).into_iter().flatten();
+            let ranges = self.ranges.iter().filter(|((from, end), _)| {
+                *from <= change.key && (end[..] == [0] || change.key < *end)
+            });
+            for place in one.chain(ranges.flat_map(|(_, places)| places)) {
+                matches.entry(*place).or_default().push(at);
+            }
+        }
+        for ((id, watch_id), at) in matches {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let Some(watcher) = stream.watchers.get_mut(&watch_id) else { continue };
+            if changes.revision < watcher.next {
+                continue;
+            }
+            let events: Vec<WatchEvent> = at
+                .into_iter()
+                .map(|at| &changes.list[at])
+                .filter(|change| watcher.options.wants(change.tombstone))
+                .map(|change| WatchEvent {
+                    tombstone: change.tombstone,
+                    record: change.record.clone(),
+                    previous: watcher.options.previous(change.previous, view),
+                })
+                .collect();
+            if events.is_empty() {
+                continue;
+            }
+            let revision = changes.revision;
+            let item = WatchItem::Events { watch_id, revision, events };
+            if stream.waiting.is_empty() && stream.outbox.try_send(item).is_ok() {
+                watcher.told = true;
+                watcher.next = revision + 1;
+            } else {
+                watcher.synced = false;
+                watcher.next = revision;
+                let options = watcher.options.clone();
+                self.forget((id, watch_id), &options);
+                self.behind.push_back((id, watch_id));
+            }
+        }
+    }
+
+    /// Revisions before this one can be read no more.
+    pub(crate) fn compacted(&mut self, revision: i64) {
+        self.compacted = self.compacted.max(revision);
+    }
+
+    /// Says what waits for room, and tells one watcher that is behind some of what it missed.
+    /// Whether it could do anything.
+    pub(crate) fn catch_up(&mut self, view: &View) -> bool {
+        for _ in 0..self.behind.len() {
+            let Some(place) = self.behind.pop_front() else { return false };
+            if self.catch_up_one(place, view) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Says what waits for room.
+    pub(crate) fn flush(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.flush();
+        }
+    }
+
+    fn catch_up_one(&mut self, place: Place, view: &View) -> bool {
+        let (id, watch_id) = place;
+        let Some(stream) = self.streams.get_mut(&id) else { return true };
+        if !stream.flush() {
+            self.behind.push_back(place);
+            return false;
+        }
+        let Some(watcher) = stream.watchers.get_mut(&watch_id) else { return true };
+        let compacted = self.compacted.max(view.compact_revision());
+        let options = &watcher.options;
+        let range = KeyRange::new(&options.key, &options.range_end);
+        // What was published since is told when it is handed over.
+        let past = if watcher.next < compacted {
+            Err(mvcc::Error::Compacted)
+        } else {
+            view.history(range, watcher.next, self.revision, CATCH_UP_CHANGES)
+        };
+        let told = past.and_then(|past| {
+            let wanted: Vec<_> =
+                past.changes.into_iter().filter(|its| options.wants(its.tombstone)).collect();
+            let locations: Vec<_> = wanted.iter().map(|change| change.location).collect();
+            let records = view.gather(&locations)?;
+            let events = wanted.iter().zip(records).map(|(change, record)| WatchEvent {
+                tombstone: change.tombstone,
+                record: if change.tombstone {
+                    deletion(&change.key, change.revision.main)
+                } else {
+                    record
+                },
+                previous: options.previous(change.previous, view),
+            });
+            Ok((events.collect::<Vec<_>>(), past.next))
+        });
+        let (events, next) = match told {
+            Ok(told) => told,
+            Err(error) => {
+                if !matches!(error, mvcc::Error::Compacted) {
+                    // A record that is damaged cannot be told, and neither what comes after it.
+                    tracing::error!(%error, watch_id, "a watch ends");
+                }
+                stream.watchers.remove(&watch_id);
+                let compact_revision = compacted.max(1);
+                stream.say(WatchItem::Canceled { watch_id, revision: 0, compact_revision });
+                return true;
+            }
+        };
+        if !events.is_empty() {
+            let item = WatchItem::Events { watch_id, revision: self.revision, events };
+            if stream.outbox.try_send(item).is_err() {
+                self.behind.push_back(place);
+                return false;
+            }
+            watcher.told = true;
+        }
+        if let Some(next) = next {
+            watcher.next = next;
+            self.behind.push_back(place);
+        } else {
+            watcher.next = self.revision + 1;
+            watcher.synced = true;
+            let options = watcher.options.clone();
+            self.remember(place, &options);
+        }
+        true
+    }
+
+    /// Compat: told once for the stream, as watcher -1, and only if every watcher of it is
+    /// synced and past its start.
+    fn progress_of_all(&mut self, id: u64) {
+        let revision = self.revision;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let all = stream.watchers.values().all(|watcher| watcher.has_progress(revision));
+        if all && !stream.watchers.is_empty() && stream.waiting.is_empty() {
+            // One that finds no room is dropped, as in etcd.
+            let _ = stream.outbox.try_send(WatchItem::Progress { watch_id: -1, revision });
+        }
+    }
+
+    /// Time to tell those who asked for it that nothing happened.
+    pub(crate) fn progress(&mut self, id: u64) {
+        let revision = self.revision;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        for (watch_id, watcher) in &mut stream.watchers {
+            if !watcher.options.progress_notify {
+                continue;
+            }
+            let told = std::mem::take(&mut watcher.told);
+            if !told && watcher.has_progress(revision) && stream.waiting.is_empty() {
+                let item = WatchItem::Progress { watch_id: *watch_id, revision };
+                // One that finds no room is dropped, as in etcd.
+                let _ = stream.outbox.try_send(item);
+            }
+        }
+    }
+}
+
+impl<O: Outbox> Stream<O> {
+    fn say(&mut self, item: WatchItem) {
+        if self.flush() {
+            if let Err(item) = self.outbox.try_send(item) {
+                self.waiting.push_back(item);
+            }
+        } else {
+            self.waiting.push_back(item);
+        }
+    }
+
+    /// Whether nothing waits any more.
+    fn flush(&mut self) -> bool {
+        while let Some(item) = self.waiting.pop_front() {
+            if let Err(item) = self.outbox.try_send(item) {
+                self.waiting.push_front(item);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Watcher {
+    fn has_progress(&self, revision: i64) -> bool {
+        self.synced && revision >= self.options.start_revision
+    }
+}
+
+impl WatchOptions {
+    fn wants(&self, tombstone: bool) -> bool {
+        if tombstone { !self.no_delete } else { !self.no_put }
+    }
+
+    fn previous(&self, location: Option<backend::Location>, view: &View) -> Option<Bytes> {
+        let location = location.filter(|_| self.prev_kv)?;
+        // Compat: what was compacted meanwhile is left out.
+        view.gather(&[location]).ok()?.pop()
+    }
+}
+
+/// What watchers are sent of a deletion: key and revision.
+fn deletion(key: &Bytes, mod_revision: i64) -> Bytes {
+    use prost::Message as _;
+    let kv = api::mvccpb::KeyValue { key: key.clone(), mod_revision, ..Default::default() };
+    kv.encode_to_vec().into()
+}

@@ -1,0 +1,216 @@
+//! The thread of the watches, and a stream's ends of it.
+//!
+//! All that concerns watchers goes through one bounded queue to one thread, so that a stream's
+//! words and the changes it is told of have one order.
+
+mod hub;
+
+pub use hub::{WatchEvent, WatchItem, WatchOptions};
+
+use crate::shared::Shared;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use hub::{Command, Hub, Outbox};
+use mvcc::{Changes, Views};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Words and changes waiting for the thread, at most; then those who bring them wait.
+const INBOX_MAX: usize = 4096;
+
+/// Items waiting for a stream's client, at most; then its watchers fall behind.
+const OUTBOX_MAX: usize = 128;
+
+/// How often those behind are looked at, if their clients had no room before.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// How often it looks for clients that have room again, if nothing else happens.
+const IDLE: Duration = Duration::from_millis(100);
+
+enum Input {
+    Changed { changes: Vec<Arc<Changes>>, compacted: i64 },
+    Open { id: u64, outbox: mpsc::Sender<WatchItem> },
+    Say { id: u64, command: Command },
+    Progress { id: u64 },
+    Close { id: u64 },
+    Stop,
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub(crate) struct Watches {
+    inbox: Sender<Input>,
+    ids: Arc<AtomicU64>,
+}
+
+impl Watches {
+    /// Ends the thread, and every stream with it.
+    pub(crate) fn stop(&self) {
+        // A thread that is gone has ended.
+        let _ = self.inbox.send(Input::Stop);
+    }
+}
+
+/// The apply stage's way to the thread.
+pub(crate) struct ChangesSender {
+    inbox: Sender<Input>,
+}
+
+impl ChangesSender {
+    pub(crate) fn send(&self, changes: Vec<Arc<Changes>>, compacted: i64) {
+        // A thread that is gone has nobody to tell.
+        let _ = self.inbox.send(Input::Changed { changes, compacted });
+    }
+}
+
+/// One client's watchers.
+pub struct WatchStream {
+    id: u64,
+    inbox: Sender<Input>,
+    items: mpsc::Receiver<WatchItem>,
+}
+
+/// A stream's way to say something, for a task of its own.
+#[derive(Clone)]
+pub struct WatchCommands {
+    id: u64,
+    inbox: Sender<Input>,
+}
+
+impl std::fmt::Debug for WatchStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WatchStream").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for WatchCommands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WatchCommands").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl crate::Server {
+    /// A stream without watchers.
+    #[must_use]
+    pub fn watch_stream(&self) -> WatchStream {
+        let id = self.watches.ids.fetch_add(1, Ordering::Relaxed);
+        let (outbox, items) = mpsc::channel(OUTBOX_MAX);
+        let inbox = self.watches.inbox.clone();
+        // A thread that is gone closes the outbox, and the stream ends.
+        let _ = inbox.send(Input::Open { id, outbox });
+        WatchStream { id, inbox, items }
+    }
+}
+
+impl WatchStream {
+    /// A number that tells streams apart.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        u32::try_from(self.id % u64::from(u32::MAX)).unwrap_or_default()
+    }
+
+    /// The way to say something.
+    #[must_use]
+    pub fn commands(&self) -> WatchCommands {
+        WatchCommands { id: self.id, inbox: self.inbox.clone() }
+    }
+
+    /// The next item; `None` once the member stops, or cut the stream off.
+    pub async fn next(&mut self) -> Option<WatchItem> {
+        self.items.recv().await
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        // A thread that is gone has forgotten it.
+        let _ = self.inbox.send(Input::Close { id: self.id });
+    }
+}
+
+impl WatchCommands {
+    /// Asks for a watcher; answered by `Created` or `Refused`.
+    pub fn create(&self, options: WatchOptions) {
+        self.say(Command::Create(options));
+    }
+
+    /// Ends a watcher; answered by `Canceled` if there is one.
+    pub fn cancel(&self, watch_id: i64) {
+        self.say(Command::Cancel(watch_id));
+    }
+
+    /// Asks for progress of all watchers; not answered unless all have some.
+    pub fn progress(&self) {
+        self.say(Command::Progress);
+    }
+
+    /// Time to tell the watchers that asked for it that nothing happened.
+    pub fn tick(&self) {
+        // A thread that is gone closes the outbox, and the stream ends.
+        let _ = self.inbox.send(Input::Progress { id: self.id });
+    }
+
+    fn say(&self, command: Command) {
+        // As above.
+        let _ = self.inbox.send(Input::Say { id: self.id, command });
+    }
+}
+
+impl Outbox for mpsc::Sender<WatchItem> {
+    fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem> {
+        mpsc::Sender::try_send(self, item).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item) => item,
+        })
+    }
+}
+
+/// Starts the thread.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    revision: i64,
+    compacted: i64,
+) -> (Watches, ChangesSender, JoinHandle<()>) {
+    let (inbox_tx, inbox) = bounded(INBOX_MAX);
+    let views = shared.views.clone();
+    let hub = Hub::new(revision, compacted);
+    let thread = std::thread::Builder::new().name("watch".to_owned());
+    let thread = thread
+        .spawn(move || run(hub, &views, &inbox))
+        .expect("the system can start a thread");
+    let watches = Watches { inbox: inbox_tx.clone(), ids: Arc::default() };
+    (watches, ChangesSender { inbox: inbox_tx }, thread)
+}
+
+fn run(mut hub: Hub<mpsc::Sender<WatchItem>>, views: &Views, inbox: &Receiver<Input>) {
+    let mut stuck_until: Option<Instant> = None;
+    loop {
+        let input = match stuck_until {
+            Some(until) => inbox.recv_deadline(until).ok(),
+            None if hub.has_behind() => inbox.try_recv().ok(),
+            // Whoever waits for room without being behind is looked at now and then.
+            None => inbox.recv_timeout(IDLE).ok(),
+        };
+        for input in input.into_iter().chain(inbox.try_iter().take(INBOX_MAX)) {
+            match input {
+                Input::Changed { changes, compacted } => {
+                    hub.compacted(compacted);
+                    let view = views.latest();
+                    changes.iter().for_each(|changes| hub.changed(changes, &view));
+                }
+                Input::Open { id, outbox } => hub.open(id, outbox),
+                Input::Say { id, command } => hub.command(id, command),
+                Input::Progress { id } => hub.progress(id),
+                Input::Close { id } => hub.close(id),
+                // Dropping the hub ends every stream.
+                Input::Stop => return,
+            }
+        }
+        if stuck_until.is_none_or(|until| until <= Instant::now()) {
+            hub.flush();
+            let moved = hub.has_behind() && hub.catch_up(&views.latest());
+            stuck_until = (hub.has_behind() && !moved).then(|| Instant::now() + RETRY);
+        }
+    }
+}
