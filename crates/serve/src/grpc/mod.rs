@@ -5,9 +5,11 @@
 
 mod check;
 mod cluster;
+mod direct;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod status;
 mod watch;
@@ -20,6 +22,8 @@ use api::etcdserverpb::maintenance_server::MaintenanceServer;
 
 use api::etcdserverpb::watch_server::WatchServer;
 use api::healthpb::health_server::HealthServer;
+use api::v3electionpb::election_server::ElectionServer;
+use api::v3lockpb::lock_server::LockServer;
 use server::Server;
 use tonic::service::Routes;
 
@@ -51,6 +55,13 @@ pub fn routes(server: &Server) -> Routes {
         MaintenanceServer::new(maintenance::Maintenance::new(server.clone()))
             .max_decoding_message_size(limit)
             .max_encoding_message_size(sent),
+    )
+    .add_service(
+        LockServer::new(lock::Concurrency::new(server.clone())).max_decoding_message_size(limit),
+    )
+    .add_service(
+        ElectionServer::new(lock::Concurrency::new(server.clone()))
+            .max_decoding_message_size(limit),
     )
     .add_service(HealthServer::new(health::Health))
     .prepare()
