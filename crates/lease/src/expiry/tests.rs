@@ -1,3 +1,5 @@
+//! The clock at chosen moments, and against a model that looks at every lease each time.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
