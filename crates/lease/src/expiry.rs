@@ -105,6 +105,9 @@ const REVOKES_PER_SECOND: usize = 1000;
 /// Leases that a new leader lets expire per second: fewer than may be revoked.
 const SPREAD_PER_SECOND: u32 = 750;
 
+/// Timers that one pass sets again at most.
+const RENEWED_BATCH: usize = 10_000;
+
 /// Time after which an id that was handed out is handed out again.
 const RETRY: Duration = Duration::from_secs(3);
 
@@ -244,9 +247,13 @@ impl Expiry {
     /// The ids of up to `max` leases that have expired, longest overdue first; see
     /// [`REVOKE_BATCH`]. Who is handed an id proposes its revocation; if that comes to nothing,
     /// the id comes again after three seconds.
+    ///
+    /// A pass takes a few milliseconds at most: if very many leases turn out to have been
+    /// renewed, it stops among them, and [`Expiry::next_wake`] is not later than `now` then.
     pub fn due(&mut self, now: Duration, max: usize) -> Vec<i64> {
         let mut due = Vec::new();
-        while due.len() < max {
+        let mut renewed = 0;
+        while due.len() < max && renewed < RENEWED_BATCH {
             let Some((at, id)) = pop(&mut self.timers, now) else { break };
             let Some(clock) = self.leases.get_mut(&id).filter(|clock| clock.timer == at) else {
                 continue;
@@ -256,6 +263,8 @@ impl Expiry {
             set(&mut self.timers, &mut clock.timer, id, again);
             if expired {
                 due.push(id);
+            } else {
+                renewed += 1;
             }
         }
         due
