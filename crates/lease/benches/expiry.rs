@@ -28,12 +28,18 @@ fn main() {
     report("a pass, nothing due (in all)", 1, || {
         assert!(expiry.due(TTL / 2, REVOKE_BATCH).is_empty());
     });
-    report("set again, all in one pass", ids().count(), || {
-        assert!(expiry.due(TTL, REVOKE_BATCH).is_empty());
+    let mut longest = Duration::ZERO;
+    report("set again, as all were renewed", ids().count(), || {
+        while expiry.next_wake() <= Some(TTL) {
+            let began = Instant::now();
+            assert!(expiry.due(TTL, REVOKE_BATCH).is_empty());
+            longest = longest.max(began.elapsed());
+        }
     });
+    report_longest(longest);
     let mut longest = Duration::ZERO;
     report("hand out and revoke, 500 a pass", ids().count(), || {
-        for _ in 0..LEASES.unsigned_abs() as usize / REVOKE_BATCH {
+        for _ in 0..ids().count() / REVOKE_BATCH {
             let began = Instant::now();
             let due = expiry.due(TTL * 3 / 2, REVOKE_BATCH);
             longest = longest.max(began.elapsed());
@@ -41,6 +47,10 @@ fn main() {
             due.into_iter().for_each(|id| expiry.revoke(id));
         }
     });
+    report_longest(longest);
+}
+
+fn report_longest(longest: Duration) {
     println!("{:32} {:>9.1} us", "the longest of these passes", longest.as_secs_f64() * 1e6);
 }
 

@@ -102,6 +102,12 @@ pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
 /// Leases that may be revoked per second.
 const REVOKES_PER_SECOND: usize = 1000;
 
+/// Leases that a new leader lets expire per second: fewer than may be revoked.
+const SPREAD_PER_SECOND: u32 = 750;
+
+/// Timers that one pass sets again at most.
+const RENEWED_BATCH: usize = 10_000;
+
 /// Time after which an id that was handed out is handed out again.
 const RETRY: Duration = Duration::from_secs(3);
 
@@ -241,9 +247,13 @@ impl Expiry {
     /// The ids of up to `max` leases that have expired, longest overdue first; see
     /// [`REVOKE_BATCH`]. Who is handed an id proposes its revocation; if that comes to nothing,
     /// the id comes again after three seconds.
+    ///
+    /// A pass takes a few milliseconds at most: if very many leases turn out to have been
+    /// renewed, it stops among them, and [`Expiry::next_wake`] is not later than `now` then.
     pub fn due(&mut self, now: Duration, max: usize) -> Vec<i64> {
         let mut due = Vec::new();
-        while due.len() < max {
+        let mut renewed = 0;
+        while due.len() < max && renewed < RENEWED_BATCH {
             let Some((at, id)) = pop(&mut self.timers, now) else { break };
             let Some(clock) = self.leases.get_mut(&id).filter(|clock| clock.timer == at) else {
                 continue;
@@ -253,6 +263,8 @@ impl Expiry {
             set(&mut self.timers, &mut clock.timer, id, again);
             if expired {
                 due.push(id);
+            } else {
+                renewed += 1;
             }
         }
         due
@@ -301,7 +313,6 @@ impl Expiry {
 
     /// Moves deadlines of a new leader's leases apart; `order` has them ascending.
     fn spread(&mut self, order: &[(Duration, i64)], extend: Duration, now: Duration) {
-        const PER_SECOND: u32 = (REVOKES_PER_SECOND / 4 * 3) as u32;
         // A window begins with a lease that expires well after the ones before; it grows with
         // each lease in it that is moved.
         let mut begin = order[0].0;
@@ -315,11 +326,12 @@ impl Expiry {
                 continue;
             }
             expiring += 1;
-            if expiring <= PER_SECOND {
+            if expiring <= SPREAD_PER_SECOND {
                 continue;
             }
             // A lease that expires later than the window began needs so much less.
-            let share = Duration::from_secs(1).mul_f64(f64::from(expiring) / f64::from(PER_SECOND));
+            let share =
+                Duration::from_secs(1).mul_f64(f64::from(expiring) / f64::from(SPREAD_PER_SECOND));
             let delay = share.saturating_sub(*deadline - begin);
             end = begin + delay;
             let clock = self.leases.get_mut(id).expect("the order is of these leases");

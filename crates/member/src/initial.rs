@@ -205,9 +205,8 @@ mod tests {
     #[test]
     fn entries_come_by_id_and_not_by_name() {
         let text = "a=http://h:1,b=http://h:2,c=http://h:3,d=http://h:4";
-        let members = InitialCluster::parse(text)
-            .and_then(|initial| Ok(initial.members("token").expect("four members")));
-        let mut members = members.expect("a list");
+        let initial = InitialCluster::parse(text).expect("a list");
+        let mut members = initial.members("token").expect("four members");
         assert!(members.is_sorted_by_key(|member| member.id));
         assert!(!members.is_sorted_by_key(|member| member.name.clone()), "or the test says little");
         let entries = bootstrap_entries(&members);

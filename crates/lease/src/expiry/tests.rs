@@ -1,3 +1,5 @@
+//! The clock at chosen moments, and against a model that looks at every lease each time.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -140,6 +142,26 @@ fn timers_of_leases_that_are_gone_do_not_pile_up() {
     }
     assert!(expiry.timers.len() < 100, "{}", expiry.timers.len());
     assert!(expiry.checkpoints.len() < 100, "{}", expiry.checkpoints.len());
+}
+
+#[test]
+fn a_pass_stops_among_very_many_renewed_leases_and_the_next_goes_on() {
+    let mut expiry = leader(false);
+    let last = i64::try_from(3 * RENEWED_BATCH).expect("small");
+    for id in 1..=last {
+        expiry.grant(lease(id, 10), s(0));
+    }
+    expiry.grant(lease(last + 1, 10), s(0));
+    for id in 1..=last {
+        expiry.renew(id, s(5)).expect("renewed");
+    }
+    let mut passes = 0;
+    let mut due = Vec::new();
+    while expiry.next_wake() <= Some(s(10)) {
+        due.extend(expiry.due(s(10), REVOKE_BATCH));
+        passes += 1;
+    }
+    assert_eq!((due, passes), (vec![last + 1], 4));
 }
 
 #[derive(Clone, Debug)]

@@ -1,3 +1,5 @@
+//! Leases and their keys, in memory and as stored.
+
 use super::*;
 use backend::{Opened, Options, open};
 use proptest::prelude::*;

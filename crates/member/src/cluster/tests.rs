@@ -1,3 +1,5 @@
+//! Changes judged and applied, and the buckets' bytes beside those of a real etcd.
+
 use super::*;
 use crate::{promote_context, v2_store_json};
 use backend::{Options, open};

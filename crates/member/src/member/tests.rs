@@ -1,3 +1,5 @@
+//! Ids and JSON beside those of a real etcd, and any member written and read.
+
 use super::*;
 use crate::{cluster_id, format_id};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Campaigns, and those who watch them, over a store in memory.
+
 use super::super::testing::{FIRST_LEASE, Fake, seen};
 use super::*;
 use api::Code;

@@ -1,3 +1,5 @@
+//! Those who hold a lock and those who wait for it, over a store in memory.
+
 use super::super::testing::{FIRST_LEASE, Fake, seen};
 use super::*;
 use api::Code;
