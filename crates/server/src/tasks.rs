@@ -92,7 +92,14 @@ pub(crate) async fn expire_leases(server: Server, mut terms: mpsc::Receiver<()>)
                 }
             }
             _ = period.tick() => {
-                let due = shared.expiry().due(shared.now(), REVOKE_BATCH);
+                let due = loop {
+                    let (now, mut expiry) = (shared.now(), shared.expiry());
+                    let due = expiry.due(now, REVOKE_BATCH);
+                    // One pass does so much work at most, so that renewals need not wait for it.
+                    if !due.is_empty() || expiry.next_wake().is_none_or(|next| next > now) {
+                        break due;
+                    }
+                };
                 revoke(&server, due).await;
             }
         }

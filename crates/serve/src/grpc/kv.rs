@@ -11,7 +11,7 @@ use api::etcdserverpb::{
 };
 use apply::Reply;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use mvcc::Read as _;
+use mvcc::{Chunk, Read as _};
 use server::Server;
 use tonic::{Request, Response, Status};
 
@@ -58,28 +58,23 @@ impl kv_server::Kv for Kv {
             self.server.linearizable().await.map_err(status)?;
         }
         let target = self.server.config().max_request_bytes;
-        let chunks = self.server.view().stream(apply::range_query(&request), target);
+        let mut chunks = self.server.view().stream(apply::range_query(&request), target);
+        // What fails at once fails the call and not the stream.
+        let first = chunks.next_chunk().map_err(|error| read_status(&error))?;
         let server = self.server.clone();
-        let answers = stream::unfold(Some(chunks), move |chunks| {
+        let answers = stream::unfold((first, Some(chunks)), move |(chunk, chunks)| {
             let server = server.clone();
             async move {
                 let mut chunks = chunks?;
-                match chunks.next_chunk() {
+                let chunk = match chunk {
+                    Some(chunk) => Ok(Some(chunk)),
+                    None => chunks.next_chunk(),
+                };
+                match chunk {
                     Ok(None) => None,
                     // An error is the last thing said.
-                    Err(error) => Some((Err(read_status(&error)), None)),
-                    Ok(Some(chunk)) => {
-                        let kvs = chunk.records.into_iter().map(apply::decode_record).collect();
-                        let mut response = RangeResponse { kvs, ..RangeResponse::default() };
-                        if let Some(end) = chunk.end {
-                            (response.count, response.more) = (end.count, end.more);
-                            let revision = end.revision;
-                            let header = ResponseHeader { revision, ..server.header() };
-                            response.header = Some(header);
-                        }
-                        let range_response = Some(response);
-                        Some((Ok(RangeStreamResponse { range_response }), Some(chunks)))
-                    }
+                    Err(error) => Some((Err(read_status(&error)), (None, None))),
+                    Ok(Some(chunk)) => Some((Ok(piece(&server, chunk)), (None, Some(chunks)))),
                 }
             }
         });
@@ -135,6 +130,16 @@ impl kv_server::Kv for Kv {
         fill_revision(&self.server, &mut response.header);
         Ok(Response::new(response))
     }
+}
+
+fn piece(server: &Server, chunk: Chunk) -> RangeStreamResponse {
+    let kvs = chunk.records.into_iter().map(apply::decode_record).collect();
+    let mut response = RangeResponse { kvs, ..RangeResponse::default() };
+    if let Some(end) = chunk.end {
+        (response.count, response.more) = (end.count, end.more);
+        response.header = Some(ResponseHeader { revision: end.revision, ..server.header() });
+    }
+    RangeStreamResponse { range_response: Some(response) }
 }
 
 /// Compat: a transaction without operations is serializable, whatever it compares.

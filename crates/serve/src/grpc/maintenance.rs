@@ -114,7 +114,7 @@ impl maintenance_server::Maintenance for Maintenance {
 fn alarm_text(alarm: &AlarmMember) -> String {
     let kind = AlarmType::try_from(alarm.alarm).map(|kind| kind.as_str_name());
     let kind = kind.map_or_else(|_| alarm.alarm.to_string(), str::to_owned);
-    format!("memberID:{} alarm:{kind} ", alarm.member_id)
+    format!("memberID:{} alarm:{kind}", alarm.member_id)
 }
 
 fn signed(bytes: u64) -> i64 {

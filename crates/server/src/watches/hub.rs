@@ -10,7 +10,7 @@
 //! - all changes of a transaction that match are told together;
 //! - what is said on a stream is said in this order: that a watcher was made, its events, that it
 //!   is gone;
-//! - a watcher whose next revision was compacted is told so, and is gone.
+//! - a watcher whose next revision was compacted is told so, and is told nothing more.
 //!
 //! Source: etcd server/storage/mvcc/watchable_store.go, server/etcdserver/api/v3rpc/watch.go.
 
@@ -383,7 +383,8 @@ impl<O: Outbox> Hub<O> {
                     // A record that is damaged cannot be told, and neither what comes after it.
                     tracing::error!(%error, watch_id, "a watch ends");
                 }
-                stream.watchers.remove(&watch_id);
+                // Compat: its id stays taken until the client cancels it too, and is told again;
+                // until then the stream as a whole makes no progress.
                 let compact_revision = compacted.max(1);
                 stream.say(WatchItem::Canceled { watch_id, revision: 0, compact_revision });
                 return true;
