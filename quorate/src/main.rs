@@ -1,51 +1,120 @@
-//! The server.
+//! The server's program: flags, ports, a member, and an end.
 
 use anyhow::{Context, Result};
-use server::{Config, Server};
+use serve::config::{Asked, Checked, check, help, parse};
+use server::Server;
+use std::io::Write as _;
+use std::process::ExitCode;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let mut config = Config::default();
-    let mut listen = "127.0.0.1:2379".to_owned();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let bare = matches!(arg.trim_start_matches('-'), "unsafe-no-fsync");
-        let arg = if bare { format!("{arg}=true") } else { arg };
-        let arg = if arg.contains('=') { arg } else { format!("{arg}={}", args.next().context("value")?) };
-        let (k, v) = arg.split_once('=').context("flags are --name=value")?;
-        let strip = |v: &str| v.trim_start_matches("http://").to_owned();
-        match k.trim_start_matches('-') {
-            "name" => config.name = v.into(),
-            "data-dir" => config.data_dir = v.into(),
-            "listen-client-urls" => listen = strip(v),
-            "advertise-client-urls" => config.advertise_client_urls = vec![v.into()],
-            "initial-advertise-peer-urls" => config.advertise_peer_urls = vec![v.into()],
-            "initial-cluster" => {
-                config.initial_cluster = member::InitialCluster::parse(v)?;
-            }
-            "unsafe-no-fsync" => config.unsafe_no_fsync = v == "true",
-            "quota-backend-bytes" => config.quota_bytes = Some(v.parse()?),
-            "listen-peer-urls" | "log-level" | "logger" => {}
-            other => anyhow::bail!("unknown {other}"),
+/// Exit codes as etcd's: of a bad flag, and of all else.
+const BAD_FLAG: u8 = 2;
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let asked = match parse(std::env::args().skip(1), std::env::vars()) {
+        Ok(asked) => asked,
+        Err(error) => {
+            say(&format!("{error}\nquorate --help lists all flags\n"));
+            return ExitCode::from(BAD_FLAG);
+        }
+    };
+    let raw = match asked {
+        Asked::Run(raw) => raw,
+        Asked::Version => return print(&version()),
+        Asked::Help => return print(&help()),
+    };
+    let ran = check(&raw).map_err(anyhow::Error::from).and_then(|checked| {
+        serve::log::start(&checked.log_level, checked.log_format);
+        tokio::runtime::Runtime::new().context("starting threads")?.block_on(run(checked))
+    });
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("quorate: {error:#}\n"));
+            ExitCode::from(FAILED)
         }
     }
-    let listener = TcpListener::bind(&listen).await?;
+}
+
+async fn run(checked: Checked) -> Result<()> {
+    let Checked { config, client_urls, peer_urls, .. } = checked;
+    let mut clients = Vec::new();
+    for url in &client_urls {
+        let bound = TcpListener::bind(&url.address).await;
+        clients.push(bound.with_context(|| format!("listening on {}", url.text))?);
+    }
+    let mut peers = Vec::new();
+    for url in &peer_urls {
+        let bound = TcpListener::bind(&url.address).await;
+        peers.push(bound.with_context(|| format!("listening on {}", url.text))?);
+    }
+    tracing::info!(
+        etcd_version = api::version::VERSION,
+        quorate_version = api::version::QUORATE_VERSION,
+        name = config.name,
+        data_dir = %config.data_dir.display(),
+        snapshot_count = config.snapshot_count,
+        snapshot_catchup_entries = config.snapshot_catch_up_entries,
+        v2_deprecation = "write-only",
+        "starting an etcd server"
+    );
     let server = Server::start(config).await?;
     let (stop, stopping) = watch::channel(false);
-    let edge = tokio::spawn(serve::edge::run(listener, serve::grpc::routes(&server), stopping));
-    server.ready().await;
-    tracing::info!("ready to serve client requests");
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = term.recv() => {}
-        fatal = server.ended() => { tracing::error!("{fatal:?}"); }
+    let mut ports = JoinSet::new();
+    for listener in peers {
+        ports.spawn(server.clone().serve_peers(listener));
     }
+    for (listener, url) in clients.into_iter().zip(&client_urls) {
+        let routes = serve::grpc::routes(&server);
+        let http = serve::http::router(&server);
+        ports.spawn(serve::edge::run(listener, routes, http, stopping.clone()));
+        tracing::info!(
+            traffic = "grpc+http",
+            address = url.address,
+            "serving client traffic insecurely; this is strongly discouraged!"
+        );
+    }
+    if server.ready().await {
+        tracing::info!("ready to serve client requests");
+    }
+    let (mut interrupted, mut terminated) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let fatal = tokio::select! {
+        _ = interrupted.recv() => None,
+        _ = terminated.recv() => None,
+        () = server.stopping() => None,
+        fatal = server.ended() => Some(fatal),
+    };
+    tracing::info!("closing etcd server");
     stop.send_replace(true);
-    edge.await?;
     server.stop().await;
-    Ok(())
+    while ports.join_next().await.is_some() {}
+    match fatal {
+        None => Ok(()),
+        Some(fatal) => Err(anyhow::anyhow!("{fatal:?}").context("the member has ended")),
+    }
+}
+
+/// Compat: the first line and their order; scripts read them.
+fn version() -> String {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!(
+        "etcd Version: {}\nGit SHA: quorate {}\nGo Version: none, this is Rust\nGo OS/Arch: {os}/{arch}\n",
+        api::version::VERSION,
+        api::version::QUORATE_VERSION,
+    )
+}
+
+fn say(text: &str) {
+    // Nobody can be told that there is no stderr.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn print(text: &str) -> ExitCode {
+    let printed = std::io::stdout().write_all(text.as_bytes());
+    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }

@@ -76,7 +76,8 @@ impl StateMachine {
             self.set_attributes(attributes)?;
         } else if let Some(downgrade) = &request.downgrade_info_set {
             self.set_downgrade(downgrade)?;
-        } else if request.downgrade_version_test.is_none() {
+        } else if request.downgrade_version_test.is_none() && request.auth_status.is_none() {
+            // The two are asked and change nothing.
             return Err(Failure::Unknown);
         }
         Ok(Reply::Done)

@@ -3,13 +3,19 @@
 //! One task for each connection, which ends with the client, with an error, or with the server:
 //! then it is asked to finish what is under way, and joined.
 
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::codegen::Service as _;
 use tonic::service::Routes;
 
 /// How long the head of an HTTP/1 request may take.
@@ -25,8 +31,23 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves a listener until `stopping` turns true.
-pub async fn run(listener: TcpListener, routes: Routes, mut stopping: watch::Receiver<bool>) {
-    let router = routes.into_axum_router();
+pub async fn run(
+    listener: TcpListener,
+    routes: Routes,
+    http: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let grpc = routes.into_axum_router();
+    let router = http.fallback(move |request: Request| {
+        let mut grpc = grpc.clone();
+        async move {
+            if is_grpc(&request) {
+                let answered: Result<Response, Infallible> = grpc.call(request).await;
+                return answered.unwrap_or_else(|never| match never {});
+            }
+            (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+        }
+    });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -77,4 +98,9 @@ pub async fn run(listener: TcpListener, routes: Routes, mut stopping: watch::Rec
         });
     }
     while connections.join_next().await.is_some() {}
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

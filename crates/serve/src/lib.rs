@@ -3,5 +3,8 @@
 //! Floor 6: gRPC and HTTP types stop here. `grpc/` has a file for each service.
 
 pub mod concurrency;
+pub mod config;
 pub mod edge;
 pub mod grpc;
+pub mod http;
+pub mod log;

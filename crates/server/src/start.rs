@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -198,6 +199,14 @@ impl Server {
         Server { running: Arc::default(), ..self.clone() }
     }
 
+    /// Serves the peer port until the member stops.
+    pub async fn serve_peers(self, listener: TcpListener) {
+        let stopping = self.shared.stopping.subscribe();
+        if let Err(error) = self.transport.serve(PeerPort { listener, stopping }).await {
+            tracing::error!(%error, "the peer port has ended");
+        }
+    }
+
     /// Waits until the member has ended by itself, and tells why.
     pub async fn ended(&self) -> Arc<Fatal> {
         let mut ended = self.ended.clone();
@@ -230,6 +239,21 @@ impl Server {
         });
         // The runtime itself may be ending.
         let _ = joined.await;
+    }
+}
+
+/// Accepts peers until the member stops.
+struct PeerPort {
+    listener: TcpListener,
+    stopping: watch::Receiver<bool>,
+}
+
+impl peer::Accept for PeerPort {
+    async fn accept(&mut self) -> std::io::Result<Option<TcpStream>> {
+        tokio::select! {
+            accepted = self.listener.accept() => Ok(Some(accepted?.0)),
+            _ = self.stopping.wait_for(|stopping| *stopping) => Ok(None),
+        }
     }
 }
 

@@ -54,7 +54,8 @@ async fn canceled(gone: oneshot::Receiver<()>) -> Gone {
 impl lock_server::Lock for Concurrency {
     async fn lock(&self, request: Request<LockRequest>) -> Answer<LockResponse> {
         let (kv, request) = (self.kv.clone(), request.into_inner());
-        to_its_end(|gone| async move { concurrency::lock(&kv, request, canceled(gone)).await }).await
+        to_its_end(|gone| async move { concurrency::lock(&kv, request, canceled(gone)).await })
+            .await
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Answer<UnlockResponse> {

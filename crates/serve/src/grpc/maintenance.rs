@@ -110,11 +110,17 @@ impl maintenance_server::Maintenance for Maintenance {
     }
 }
 
-/// An alarm as Go prints it.
+/// An alarm as Go prints it: fields that are 0 are left out.
 fn alarm_text(alarm: &AlarmMember) -> String {
-    let kind = AlarmType::try_from(alarm.alarm).map(|kind| kind.as_str_name());
-    let kind = kind.map_or_else(|_| alarm.alarm.to_string(), str::to_owned);
-    format!("memberID:{} alarm:{kind}", alarm.member_id)
+    let mut fields = Vec::new();
+    if alarm.member_id != 0 {
+        fields.push(format!("memberID:{}", alarm.member_id));
+    }
+    if alarm.alarm != 0 {
+        let kind = AlarmType::try_from(alarm.alarm).map(|kind| kind.as_str_name().to_owned());
+        fields.push(format!("alarm:{}", kind.unwrap_or_else(|_| alarm.alarm.to_string())));
+    }
+    fields.join(" ")
 }
 
 fn signed(bytes: u64) -> i64 {

@@ -3,6 +3,7 @@
 //! Each method checks the shape of its request, asks the member, and fills the header. Nothing is
 //! decided here: what a request means is the state machine's.
 
+mod auth;
 mod check;
 mod cluster;
 mod direct;
@@ -15,6 +16,7 @@ mod status;
 mod watch;
 
 use api::etcdserverpb::ResponseHeader;
+use api::etcdserverpb::auth_server::AuthServer;
 use api::etcdserverpb::cluster_server::ClusterServer;
 use api::etcdserverpb::kv_server::KvServer;
 use api::etcdserverpb::lease_server::LeaseServer;
@@ -63,6 +65,7 @@ pub fn routes(server: &Server) -> Routes {
         ElectionServer::new(lock::Concurrency::new(server.clone()))
             .max_decoding_message_size(limit),
     )
+    .add_service(AuthServer::new(auth::Auth::new(server.clone())).max_decoding_message_size(limit))
     .add_service(HealthServer::new(health::Health))
     .prepare()
 }

@@ -176,9 +176,8 @@ pub(crate) fn start(
     let views = shared.views.clone();
     let hub = Hub::new(revision, compacted);
     let thread = std::thread::Builder::new().name("watch".to_owned());
-    let thread = thread
-        .spawn(move || run(hub, &views, &inbox))
-        .expect("the system can start a thread");
+    let thread =
+        thread.spawn(move || run(hub, &views, &inbox)).expect("the system can start a thread");
     let watches = Watches { inbox: inbox_tx.clone(), ids: Arc::default() };
     (watches, ChangesSender { inbox: inbox_tx }, thread)
 }
