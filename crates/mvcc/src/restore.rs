@@ -61,10 +61,20 @@ fn started(
     reader: Reader,
 ) -> Mvcc {
     // What was left out follows from what was opened, and that is synced.
-    let pruned_at = 0;
-    let snapshot = Snapshot { index: index.clone(), revision, compact_revision, pruned_at };
+    let (pruned_at, pruned_revision) = (0, compact_revision);
+    let snapshot =
+        Snapshot { index: index.clone(), revision, compact_revision, pruned_at, pruned_revision };
     let views = Views::new(snapshot, reader.clone());
-    Mvcc { index, revision, compact_revision, pruned_at, compaction, reader, views }
+    Mvcc {
+        index,
+        revision,
+        compact_revision,
+        pruned_at,
+        pruned_revision,
+        compaction,
+        reader,
+        views,
+    }
 }
 
 /// The key being read.

@@ -25,6 +25,8 @@ pub(crate) struct Snapshot {
     /// The raft index behind which the last compaction is durable that took something out of
     /// the index.
     pub pruned_at: u64,
+    /// The last compaction all of whose dead are out of the index.
+    pub pruned_revision: i64,
 }
 
 #[derive(Debug)]
@@ -162,6 +164,10 @@ pub struct Judge {
 impl Live for Judge {
     fn index(&self) -> u64 {
         self.snapshot.pruned_at
+    }
+
+    fn horizon(&self) -> i64 {
+        self.snapshot.pruned_revision
     }
 
     fn is_live(&self, key: &[u8], revision: Revision) -> bool {

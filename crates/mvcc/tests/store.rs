@@ -207,3 +207,64 @@ fn a_stream_gives_one_revision_in_growing_chunks() {
             .map(String::as_str))
     );
 }
+
+/// How many revisions the files hold, dead ones that were not dropped among them.
+fn revisions_on_disk(fs: &MemFs) -> usize {
+    let fs = std::sync::Arc::new(fs.clone());
+    let opened = backend::open(fs, std::path::Path::new(common::DIR), common::OPTIONS).unwrap();
+    opened.restored.count()
+}
+
+#[test]
+fn a_deleted_key_stays_deleted_though_an_older_file_has_it() {
+    let fs = MemFs::new();
+    let mut member = Member::open(&fs);
+    member.put("gone", "1");
+    for number in 0..100 {
+        member.put(&format!("stays-{number}"), &"v".repeat(60));
+    }
+    member.delete("gone");
+    for number in 0..200 {
+        member.put("often", &format!("{number:060}"));
+    }
+    let revision = member.mvcc.revision();
+    member.compact(revision).unwrap();
+    member.finish_compaction();
+    assert!(member.shrink() > 0, "the files with the deletion and what followed are rewritten");
+    let before = hash(&member.views.latest(), 0);
+    drop(member);
+    let member = Member::open(&fs);
+    let view = member.views.latest();
+    assert_eq!(view.get(b"gone").unwrap(), None);
+    assert_eq!(view.range(&query("a", "\0")).unwrap().count, 101);
+    assert_eq!(hash(&view, 0), before);
+}
+
+#[test]
+fn deletions_do_not_pile_up() {
+    let fs = MemFs::new();
+    let mut member = Member::open(&fs);
+    for number in 0..100 {
+        member.put(&format!("stays-{number}"), &"v".repeat(60));
+    }
+    let mut rewrites = 0;
+    for round in 0..40 {
+        for number in 0..50 {
+            let key = format!("{round}-{number}");
+            member.put(&key, "comes and goes");
+            member.delete(&key);
+        }
+        // Something dies in the oldest files too, less than is worth a rewrite.
+        member.put(&format!("stays-{round}"), "new");
+        let revision = member.mvcc.revision();
+        member.compact(revision).unwrap();
+        member.finish_compaction();
+        rewrites += member.shrink();
+    }
+    assert!(rewrites < 400, "{rewrites}");
+    drop(member);
+    let count = revisions_on_disk(&fs);
+    assert!((100..500).contains(&count), "{count} revisions for 100 keys after 4,000 changes");
+    let member = Member::open(&fs);
+    assert_eq!(member.views.latest().range(&query("a", "\0")).unwrap().count, 100);
+}
