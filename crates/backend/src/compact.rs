@@ -150,41 +150,47 @@ impl Compactor {
         self.finish(job)
     }
 
-    /// The sparsest sealed file, or the next of a sweep, with the neighbours that fit beside it
-    /// into one.
+    /// The next file of a sweep, or the sparsest sealed one that is worth it, with the neighbours
+    /// that fit beside it into one.
     fn pick(&mut self, horizon: i64) -> Option<Vec<Arc<Segment>>> {
         let limit = self.shared.checkpointed();
         let state = self.shared.snapshot();
         let files: Vec<_> = state.files().filter(|file| file.name.last < limit).collect();
-        let waste = |file: &Segment| file.waste_percent();
-        let sparsest = match self.next_of_sweep(&files, horizon) {
-            Some(place) => place,
-            None => {
-                let wastes = files.iter().map(|file| waste(file)).enumerate();
-                let (sparsest, most) = wastes.max_by_key(|(_, waste)| *waste)?;
-                if most < self.options.rewrite_percent {
-                    return None;
-                }
-                sparsest
-            }
-        };
+        if let Some(place) = self.next_of_sweep(&files, horizon) {
+            return Some(self.around(&files, place));
+        }
+        let waste = |place: &usize| files[*place].waste_percent();
+        let is_sparse = |place: &usize| waste(place) >= self.options.rewrite_percent;
+        let mut sparse: Vec<usize> = (0..files.len()).filter(is_sparse).collect();
+        sparse.sort_by_key(|place| std::cmp::Reverse(waste(place)));
+        let mut inputs = sparse.into_iter().map(|place| self.around(&files, place));
+        // A file that was rewritten and has nothing dead would come out as it is, for ever:
+        // a small one wastes a good part of itself on its heads.
+        inputs.find(|inputs| match &**inputs {
+            [only] => only.dead_bytes() > 0 || only.name.generation == 0,
+            _ => true,
+        })
+    }
+
+    /// The file at `place` with its neighbours, if these are sparse or small and there is room.
+    fn around(&self, files: &[&Arc<Segment>], place: usize) -> Vec<Arc<Segment>> {
         let room = u64::from(self.options.segment_bytes);
-        let mut live = files[sparsest].live_bytes();
+        let mut live = files[place].live_bytes();
         let mut joins = |file: &Segment| {
-            let sparse = waste(file) >= self.options.rewrite_percent / 2;
+            let sparse = file.waste_percent() >= self.options.rewrite_percent / 2;
             let small = file.live_bytes() < room / 4;
             let fits = (sparse || small) && live + file.live_bytes() <= room;
             live += if fits { file.live_bytes() } else { 0 };
             fits
         };
-        let (mut from, mut to) = (sparsest, sparsest + 1);
+        let (mut from, mut to) = (place, place + 1);
         while to < files.len() && joins(files[to]) {
             to += 1;
         }
         while from > 0 && joins(files[from - 1]) {
             from -= 1;
         }
-        Some(files[from..to].iter().map(|file| Arc::clone(file)).collect())
+        files[from..to].iter().map(|file| Arc::clone(file)).collect()
     }
 
     /// The oldest file that the sweep under way has not been at, beginning one if it is due.
