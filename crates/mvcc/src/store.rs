@@ -96,6 +96,7 @@ impl Mvcc {
             compact_revision: self.compact_revision,
             pruned_at: self.pruned_at,
             pruned_revision: self.pruned_revision,
+            reader: self.reader.clone(),
         }
     }
 }
