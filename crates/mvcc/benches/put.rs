@@ -59,7 +59,8 @@ fn main() {
             assert!(view.get(&key(next(&mut random) % KEYS)).unwrap().is_some());
         }
     });
-    let query = |limit| RangeQuery { range_end: Bytes::from_static(b"\0"), limit, ..RangeQuery::default() };
+    let query =
+        |limit| RangeQuery { range_end: Bytes::from_static(b"\0"), limit, ..RangeQuery::default() };
     time("range of 1,000 keys, each", 100 * 1000, || {
         for _ in 0..100 {
             let query = RangeQuery { key: key(next(&mut random) % (KEYS / 2)), ..query(1000) };

@@ -52,7 +52,12 @@ impl View {
         if from < compact_revision {
             return Err(Error::Compacted);
         }
-        let mut first = First { changes: Vec::new(), to: to.min(revision), limit, due: limit.saturating_mul(2) };
+        let mut first = First {
+            changes: Vec::new(),
+            to: to.min(revision),
+            limit,
+            due: limit.saturating_mul(2),
+        };
         let asked = first.to;
         let _ = index.visit(range, from, |key, history| {
             let mut shared = None;
