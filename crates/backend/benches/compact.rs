@@ -106,6 +106,10 @@ impl Live for LastOfEach {
         0
     }
 
+    fn horizon(&self) -> i64 {
+        i64::MAX
+    }
+
     fn is_live(&self, _key: &[u8], revision: Revision) -> bool {
         revision.main >= i64::try_from(REVISIONS - KEYS).unwrap() + 2
     }

@@ -5,7 +5,11 @@
 //! - the new file is whole and synced before it gets its name, and replaces the old ones for
 //!   readers before they are unlinked: a crash at any point leaves one or the other;
 //! - a location given out before stays good: the slots of the segments say where records moved;
-//! - segments are rewritten only once a later one has the state of the small buckets, synced.
+//! - segments are rewritten only once a later one has the state of the small buckets, synced;
+//! - a deletion is dropped after everything that it deleted: start-up would take an older record
+//!   of the key for a live one. So a dead deletion stays, buried, while an older file may hold
+//!   dead records of its time. Once a tenth of the store is buried, a sweep rewrites all files
+//!   with something dead in them, the oldest first, and nothing stays buried behind it.
 //!
 //! What it is not: the judge of what is dead. mvcc knows, through [`Live`]; and it says when a
 //! revision dies ([`crate::Reader::mark_dead`]), which is how the sparsest segment is found.
@@ -29,6 +33,10 @@ pub trait Live {
     /// The raft index after whose entry it judges. Nothing is dropped before the store is synced
     /// up to there: a crash would go back to a time when it was needed.
     fn index(&self) -> u64;
+
+    /// A revision such that everything a compaction at or below it finds dead is judged dead.
+    /// It must not fall.
+    fn horizon(&self) -> i64;
 
     /// Whether `revision` of `key` can still be read. Once dead, a revision stays so.
     fn is_live(&self, key: &[u8], revision: Revision) -> bool;
@@ -60,6 +68,10 @@ pub struct Compactor {
     shared: Arc<Shared>,
     options: Options,
     job: Option<Job>,
+    /// The horizon of the sweep under way.
+    sweep: Option<i64>,
+    /// The horizon of the last one.
+    swept_to: i64,
     /// The first failure; it is final.
     poison: Option<Error>,
     /// The directory is taken for as long as somebody may write to it. Readers may stay.
@@ -84,14 +96,24 @@ struct Job {
     mark: Mark,
     /// Bytes of the records of revisions that are left behind.
     dropped: u64,
+    /// Bytes of dead deletions that are not.
+    buried: u64,
+    /// The judge's horizon when it began.
+    horizon: i64,
+    /// Dead deletions up to this revision may be left behind.
+    deletions_to: i64,
 }
+
+/// A sweep is due when one part in so many of the store is buried.
+const SWEEP_SHARE: u64 = 10;
 
 impl Compactor {
     pub(crate) fn new(
         (fs, dir, shared, lock): (Arc<dyn Fs>, PathBuf, Arc<Shared>, Arc<dyn File>),
         options: Options,
     ) -> Self {
-        Self { fs, dir, shared, options, job: None, poison: None, _lock: lock }
+        let (job, sweep, swept_to) = (None, None, i64::MIN);
+        Self { fs, dir, shared, options, job, sweep, swept_to, poison: None, _lock: lock }
     }
 
     /// Reads about `bytes` of old segments and copies what lives; the caller sets the pace.
@@ -117,8 +139,8 @@ impl Compactor {
     fn work(&mut self, live: &impl Live, bytes: u64) -> Result<Step> {
         let mut job = match self.job.take() {
             Some(job) => job,
-            None => match self.pick() {
-                Some(inputs) => self.begin(inputs)?,
+            None => match self.pick(live.horizon()) {
+                Some(inputs) => self.begin(inputs, live.horizon())?,
                 None => return Ok(Step::Idle),
             },
         };
@@ -130,38 +152,69 @@ impl Compactor {
         self.finish(job)
     }
 
-    /// The sparsest sealed file with the neighbours that fit beside it into one.
-    fn pick(&self) -> Option<Vec<Arc<Segment>>> {
+    /// The next file of a sweep, or the sparsest sealed one that is worth it, with the neighbours
+    /// that fit beside it into one.
+    fn pick(&mut self, horizon: i64) -> Option<Vec<Arc<Segment>>> {
         let limit = self.shared.checkpointed();
         let state = self.shared.snapshot();
         let files: Vec<_> = state.files().filter(|file| file.name.last < limit).collect();
-        let waste = |file: &Segment| file.waste_percent();
-        let (sparsest, most) =
-            files.iter().map(|file| waste(file)).enumerate().max_by_key(|(_, waste)| *waste)?;
-        if most < self.options.rewrite_percent {
-            return None;
+        if let Some(place) = self.next_of_sweep(&files, horizon) {
+            return Some(self.around(&files, place));
         }
+        let waste = |place: &usize| files[*place].waste_percent();
+        let is_sparse = |place: &usize| waste(place) >= self.options.rewrite_percent;
+        let mut sparse: Vec<usize> = (0..files.len()).filter(is_sparse).collect();
+        sparse.sort_by_key(|place| std::cmp::Reverse(waste(place)));
+        let mut inputs = sparse.into_iter().map(|place| self.around(&files, place));
+        // A file that was rewritten and has nothing dead would come out as it is, for ever:
+        // a small one wastes a good part of itself on its heads.
+        inputs.find(|inputs| match &**inputs {
+            [only] => only.dead_bytes() > 0 || only.name.generation == 0,
+            _ => true,
+        })
+    }
+
+    /// The file at `place` with its neighbours, if these are sparse or small and there is room.
+    fn around(&self, files: &[&Arc<Segment>], place: usize) -> Vec<Arc<Segment>> {
         let room = u64::from(self.options.segment_bytes);
-        let mut live = files[sparsest].live_bytes();
+        let mut live = files[place].live_bytes();
         let mut joins = |file: &Segment| {
-            let sparse = waste(file) >= self.options.rewrite_percent / 2;
+            let sparse = file.waste_percent() >= self.options.rewrite_percent / 2;
             let small = file.live_bytes() < room / 4;
             let fits = (sparse || small) && live + file.live_bytes() <= room;
             live += if fits { file.live_bytes() } else { 0 };
             fits
         };
-        let (mut from, mut to) = (sparsest, sparsest + 1);
+        let (mut from, mut to) = (place, place + 1);
         while to < files.len() && joins(files[to]) {
             to += 1;
         }
         while from > 0 && joins(files[from - 1]) {
             from -= 1;
         }
-        Some(files[from..to].iter().map(|file| Arc::clone(file)).collect())
+        files[from..to].iter().map(|file| Arc::clone(file)).collect()
     }
 
-    fn begin(&self, inputs: Vec<Arc<Segment>>) -> Result<Job> {
+    /// The oldest file that the sweep under way has not been at, beginning one if it is due.
+    fn next_of_sweep(&mut self, files: &[&Arc<Segment>], horizon: i64) -> Option<usize> {
+        if self.sweep.is_none() && horizon > self.swept_to {
+            let buried: u64 = files.iter().map(|file| file.buried_bytes()).sum();
+            let all: u64 = files.iter().map(|file| file.frames_end()).sum();
+            self.sweep = (buried > 0 && buried * SWEEP_SHARE >= all).then_some(horizon);
+        }
+        let target = self.sweep?;
+        let next = files.iter().position(|file| file.is_unswept(target));
+        if next.is_none() {
+            (self.sweep, self.swept_to) = (None, target);
+        }
+        next
+    }
+
+    fn begin(&self, inputs: Vec<Arc<Segment>>, horizon: i64) -> Result<Job> {
         let (first, last) = (inputs[0].name.first, inputs[inputs.len() - 1].name.last);
+        let state = self.shared.snapshot();
+        let older = state.files().take_while(|file| file.name.last < first);
+        let deletions_to = older.map(|file| file.cleaned_to()).fold(horizon, i64::min);
         let newest = inputs.iter().map(|input| input.name.generation).max().unwrap_or_default();
         let name = Name { first, last, generation: newest + 1 };
         let tmp = self.dir.join(format!("{name}.tmp"));
@@ -180,6 +233,9 @@ impl Compactor {
             footer: FooterBuilder::default(),
             mark: Mark::default(),
             dropped: 0,
+            buried: 0,
+            horizon,
+            deletions_to,
         })
     }
 
@@ -193,10 +249,12 @@ impl Compactor {
         let segment = Arc::new(Segment::over(job.name, path, job.file));
         segment.set_frames_end(job.written);
         segment.set_revision_bytes(footer.revision_bytes);
-        // What died while its record was copied counts here from now on.
-        let died: u64 = job.inputs.iter().map(|input| input.dead_bytes()).sum();
-        segment.add_dead(died.saturating_sub(job.dropped));
+        segment.set_cleaned(job.horizon, job.buried);
         self.publish(&segment, &job.inputs, &job.moves);
+        // What died while its record was copied counts here from now on. Behind the publication,
+        // as no more is counted for the old files then.
+        let died = job.inputs.iter().map(|input| input.dead_bytes() + input.buried_bytes());
+        segment.add_dead(died.sum::<u64>().saturating_sub(job.dropped + job.buried));
         for input in &job.inputs {
             self.fs.remove(&input.path)?;
         }
@@ -264,13 +322,16 @@ impl Job {
                 self.mark = frame.mark;
                 for (at, record) in frame.revisions(first) {
                     left = left.saturating_sub(u64::from(at.len));
-                    let (revision, _) = RevisionKey::parse(record.key)
+                    let (revision, tombstone) = RevisionKey::parse(record.key)
                         .ok_or_else(|| corrupt("a record whose key is no revision"))?;
                     let head = KeyValue::parse(record.value)
                         .ok_or_else(|| corrupt("a record whose value is no key-value"))?;
                     if !live.is_live(head.key, revision) {
-                        self.dropped += u64::from(at.len);
-                        continue;
+                        if !tombstone || revision.main <= self.deletions_to {
+                            self.dropped += u64::from(at.len);
+                            continue;
+                        }
+                        self.buried += u64::from(at.len);
                     }
                     let (to, len) = self.frame.push(Kind::Revision, record.key, record.value);
                     let to = location(self.name.first, self.written + to as u64, len);

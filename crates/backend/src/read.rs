@@ -133,9 +133,7 @@ impl Reader {
     /// The revision at `location` is dead: no reader will ask for it once the compaction that
     /// found it is done. Counts only; see [`crate::Compactor`].
     pub fn mark_dead(&self, location: Location) {
-        if let Some(slot) = self.shared.read().slots.get(&location.segment) {
-            slot.segment.add_dead(u64::from(location.len));
-        }
+        self.shared.add_dead(location);
     }
 
     /// Everything the store holds now, kept as it is until the pin is dropped.

@@ -8,7 +8,7 @@
 use crate::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use vfs::{File, Fs, OpenMode};
 
 pub(crate) const HEAD_BYTES: usize = 32;
@@ -85,8 +85,13 @@ pub(crate) struct Segment {
     frames_end: AtomicU64,
     /// Bytes of all records of revisions.
     revision_bytes: AtomicU64,
-    /// Bytes of those that are dead.
+    /// Bytes of those that are dead, but for the buried.
     dead_bytes: AtomicU64,
+    /// Bytes of dead deletions that are kept for the sake of older files.
+    buried_bytes: AtomicU64,
+    /// Nothing is left here that a compaction at or below this revision found dead, but for the
+    /// buried.
+    cleaned_to: AtomicI64,
 }
 
 impl Segment {
@@ -104,6 +109,8 @@ impl Segment {
             frames_end: AtomicU64::new(HEAD_BYTES as u64),
             revision_bytes: AtomicU64::new(0),
             dead_bytes: AtomicU64::new(0),
+            buried_bytes: AtomicU64::new(0),
+            cleaned_to: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -156,6 +163,26 @@ impl Segment {
 
     pub(crate) fn dead_bytes(&self) -> u64 {
         self.dead_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn buried_bytes(&self) -> u64 {
+        self.buried_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_cleaned(&self, to: i64, buried: u64) {
+        self.cleaned_to.store(to, Ordering::Relaxed);
+        self.buried_bytes.store(buried, Ordering::Relaxed);
+    }
+
+    /// The last compaction of whose dead nothing is left here; `i64::MAX` if nothing dead is.
+    pub(crate) fn cleaned_to(&self) -> i64 {
+        if self.dead_bytes() == 0 { i64::MAX } else { self.cleaned_to.load(Ordering::Relaxed) }
+    }
+
+    /// Whether a sweep for the dead of compactions up to `revision` must come here.
+    pub(crate) fn is_unswept(&self, revision: i64) -> bool {
+        let garbage = self.dead_bytes() + self.buried_bytes() > 0;
+        garbage && self.cleaned_to.load(Ordering::Relaxed) < revision
     }
 
     /// Bytes of the records of live revisions.

@@ -30,6 +30,8 @@ pub(crate) struct State {
     /// segment begins or a compaction ends.
     pub slots: Arc<BTreeMap<u32, Slot>>,
     pub overlay: VecDeque<Arc<Pending>>,
+    /// Bytes that died before their segment had a file, by its number.
+    pub early_dead: BTreeMap<u32, u64>,
 }
 
 /// Where the records of a segment are now.
@@ -103,7 +105,11 @@ impl Usage {
 impl Shared {
     pub(crate) fn new(slots: BTreeMap<u32, Slot>, index: u64) -> Self {
         Self {
-            state: RwLock::new(State { slots: Arc::new(slots), overlay: VecDeque::new() }),
+            state: RwLock::new(State {
+                slots: Arc::new(slots),
+                overlay: VecDeque::new(),
+                early_dead: BTreeMap::new(),
+            }),
             durable: AtomicU64::new(0),
             synced_index: AtomicU64::new(index),
             overlay_bytes: AtomicU64::new(0),
@@ -151,7 +157,25 @@ impl Shared {
     /// Readers find the records of `segment` in it from now on.
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
         let (number, slot) = (segment.name.first, Slot { segment, moved: None });
-        Arc::make_mut(&mut self.write().slots).insert(number, slot);
+        let mut state = self.write();
+        slot.segment.add_dead(state.early_dead.remove(&number).unwrap_or_default());
+        Arc::make_mut(&mut state.slots).insert(number, slot);
+    }
+
+    /// Counts a record as dead. None may be missed: a file without any is trusted to be clean.
+    pub(crate) fn add_dead(&self, location: Location) {
+        let bytes = u64::from(location.len);
+        let counted = |state: &State| {
+            let slot = state.slots.get(&location.segment);
+            slot.map(|slot| slot.segment.add_dead(bytes)).is_some()
+        };
+        if counted(&self.read()) {
+            return;
+        }
+        let mut state = self.write();
+        if !counted(&state) {
+            *state.early_dead.entry(location.segment).or_default() += bytes;
+        }
     }
 
     pub(crate) fn set_durable(&self, segment: u32, bytes: u64) {

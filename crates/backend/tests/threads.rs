@@ -124,6 +124,10 @@ impl Live for DeadBelow {
         self.0.cast_unsigned()
     }
 
+    fn horizon(&self) -> i64 {
+        self.0
+    }
+
     fn is_live(&self, key: &[u8], revision: Revision) -> bool {
         assert_eq!(key, (revision.main % KEYS).to_be_bytes());
         revision.main >= self.0 || stays(revision.main)

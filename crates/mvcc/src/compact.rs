@@ -145,6 +145,7 @@ impl Mvcc {
             Hash::Waits(_) | Hash::Runs(_) => None,
         };
         self.compaction = compaction.next.map(Compaction::without_hash);
+        self.pruned_revision = revision;
         store.set(Bucket::Meta, FINISHED.as_bytes(), &meta_value(revision));
         Ok(Progress::Finished { revision, hash })
     }

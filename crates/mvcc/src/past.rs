@@ -52,7 +52,12 @@ impl View {
         if from < compact_revision {
             return Err(Error::Compacted);
         }
-        let mut first = First { changes: Vec::new(), to: to.min(revision), limit, due: 2 * limit };
+        let mut first = First {
+            changes: Vec::new(),
+            to: to.min(revision),
+            limit,
+            due: limit.saturating_mul(2),
+        };
         let asked = first.to;
         let _ = index.visit(range, from, |key, history| {
             let mut shared = None;
@@ -107,6 +112,6 @@ impl First {
         self.to = to;
         self.changes.retain(|change| change.revision.main <= to);
         // One transaction may have more than twice the limit.
-        self.due = self.due.max(2 * self.changes.len());
+        self.due = self.due.max(self.changes.len().saturating_mul(2));
     }
 }

@@ -54,6 +54,25 @@ pub fn restore(mut restored: Restored, reader: Reader, buckets: &Buckets) -> Res
     Ok(Started { views: mvcc.views.clone(), mvcc, leases })
 }
 
+impl Mvcc {
+    /// Goes on with another store, as after a snapshot from a peer; as [`restore`], but readers
+    /// find it in the views they have. Views taken before stay good. Gives the leases.
+    ///
+    /// # Errors
+    /// As [`restore`]; nothing has changed then.
+    pub fn replace(
+        &mut self,
+        restored: Restored,
+        reader: Reader,
+        buckets: &Buckets,
+    ) -> Result<Vec<(Bytes, i64)>> {
+        let Started { mvcc, leases, .. } = restore(restored, reader, buckets)?;
+        *self = Self { views: self.views.clone(), ..mvcc };
+        self.views.publish(self.snapshot());
+        Ok(leases)
+    }
+}
+
 fn started(
     index: Index,
     (revision, compact_revision): (i64, i64),
@@ -61,10 +80,26 @@ fn started(
     reader: Reader,
 ) -> Mvcc {
     // What was left out follows from what was opened, and that is synced.
-    let pruned_at = 0;
-    let snapshot = Snapshot { index: index.clone(), revision, compact_revision, pruned_at };
-    let views = Views::new(snapshot, reader.clone());
-    Mvcc { index, revision, compact_revision, pruned_at, compaction, reader, views }
+    let (pruned_at, pruned_revision) = (0, compact_revision);
+    let snapshot = Snapshot {
+        index: index.clone(),
+        revision,
+        compact_revision,
+        pruned_at,
+        pruned_revision,
+        reader: reader.clone(),
+    };
+    let views = Views::new(snapshot);
+    Mvcc {
+        index,
+        revision,
+        compact_revision,
+        pruned_at,
+        pruned_revision,
+        compaction,
+        reader,
+        views,
+    }
 }
 
 /// The key being read.

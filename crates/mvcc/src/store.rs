@@ -26,6 +26,8 @@ pub struct Mvcc {
     /// The raft index behind which the last compaction is durable that took something out of
     /// the index.
     pub(crate) pruned_at: u64,
+    /// The last compaction all of whose dead are out of the index.
+    pub(crate) pruned_revision: i64,
     pub(crate) compaction: Option<Compaction>,
     pub(crate) reader: Reader,
     pub(crate) views: Views,
@@ -93,6 +95,8 @@ impl Mvcc {
             revision: self.revision,
             compact_revision: self.compact_revision,
             pruned_at: self.pruned_at,
+            pruned_revision: self.pruned_revision,
+            reader: self.reader.clone(),
         }
     }
 }

@@ -25,6 +25,10 @@ pub(crate) struct Snapshot {
     /// The raft index behind which the last compaction is durable that took something out of
     /// the index.
     pub pruned_at: u64,
+    /// The last compaction all of whose dead are out of the index.
+    pub pruned_revision: i64,
+    /// The store that has the records.
+    pub reader: Reader,
 }
 
 #[derive(Debug)]
@@ -38,7 +42,6 @@ struct Published {
 #[derive(Clone, Debug)]
 pub struct Views {
     published: Arc<Published>,
-    reader: Reader,
 }
 
 /// The keys as they were when it was taken. Clones are cheap.
@@ -49,10 +52,10 @@ pub struct View {
 }
 
 impl Views {
-    pub(crate) fn new(snapshot: Snapshot, reader: Reader) -> Self {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
         let latest = RwLock::new(Arc::new(snapshot));
         let published = Published { latest, hashes: Mutex::default() };
-        Self { published: Arc::new(published), reader }
+        Self { published: Arc::new(published) }
     }
 
     /// What was published last.
@@ -125,7 +128,7 @@ impl View {
                 return Err(Error::FutureRev);
             }
             let revision = if revision == 0 { snapshot.revision } else { revision };
-            let pin = self.views.reader.pin();
+            let pin = snapshot.reader.pin();
             if self.views.snapshot().compact_revision != compact_revision {
                 // A compaction may have dropped records between the snapshot and the pin.
                 continue;
@@ -143,7 +146,7 @@ impl Read for View {
     }
 
     fn gather(&self, locations: &[Location]) -> Result<Vec<Bytes>> {
-        read::gather(&self.views.reader, locations).map_err(|error| {
+        read::gather(&self.snapshot.reader, locations).map_err(|error| {
             let compacted = self.views.snapshot().compact_revision;
             // What this view can read was live when it was taken.
             let compacted = error.is_gone() && compacted > self.snapshot.compact_revision;
@@ -162,6 +165,10 @@ pub struct Judge {
 impl Live for Judge {
     fn index(&self) -> u64 {
         self.snapshot.pruned_at
+    }
+
+    fn horizon(&self) -> i64 {
+        self.snapshot.pruned_revision
     }
 
     fn is_live(&self, key: &[u8], revision: Revision) -> bool {

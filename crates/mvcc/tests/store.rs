@@ -207,3 +207,136 @@ fn a_stream_gives_one_revision_in_growing_chunks() {
             .map(String::as_str))
     );
 }
+
+/// How many revisions the files hold, dead ones that were not dropped among them.
+fn revisions_on_disk(fs: &MemFs) -> usize {
+    let fs = std::sync::Arc::new(fs.clone());
+    let opened = backend::open(fs, std::path::Path::new(common::DIR), common::OPTIONS).unwrap();
+    opened.restored.count()
+}
+
+#[test]
+fn a_deleted_key_stays_deleted_though_an_older_file_has_it() {
+    let fs = MemFs::new();
+    let mut member = Member::open(&fs);
+    member.put("gone", "1");
+    for number in 0..100 {
+        member.put(&format!("stays-{number}"), &"v".repeat(60));
+    }
+    member.delete("gone");
+    for number in 0..200 {
+        member.put("often", &format!("{number:060}"));
+    }
+    let revision = member.mvcc.revision();
+    member.compact(revision).unwrap();
+    member.finish_compaction();
+    assert!(member.shrink() > 0, "the files with the deletion and what followed are rewritten");
+    let before = hash(&member.views.latest(), 0);
+    drop(member);
+    let member = Member::open(&fs);
+    let view = member.views.latest();
+    assert_eq!(view.get(b"gone").unwrap(), None);
+    assert_eq!(view.range(&query("a", "\0")).unwrap().count, 101);
+    assert_eq!(hash(&view, 0), before);
+}
+
+#[test]
+fn deletions_do_not_pile_up() {
+    let fs = MemFs::new();
+    let mut member = Member::open(&fs);
+    for number in 0..100 {
+        member.put(&format!("stays-{number}"), &"v".repeat(60));
+    }
+    let mut rewrites = 0;
+    for round in 0..40 {
+        for number in 0..50 {
+            let key = format!("{round}-{number}");
+            member.put(&key, "comes and goes");
+            member.delete(&key);
+        }
+        // Something dies in the oldest files too, less than is worth a rewrite.
+        member.put(&format!("stays-{round}"), "new");
+        let revision = member.mvcc.revision();
+        member.compact(revision).unwrap();
+        member.finish_compaction();
+        rewrites += member.shrink();
+    }
+    assert!(rewrites < 400, "{rewrites}");
+    drop(member);
+    let count = revisions_on_disk(&fs);
+    assert!((100..500).contains(&count), "{count} revisions for 100 keys after 4,000 changes");
+    let member = Member::open(&fs);
+    assert_eq!(member.views.latest().range(&query("a", "\0")).unwrap().count, 100);
+}
+
+#[test]
+fn another_store_takes_the_place_of_one_and_views_follow() {
+    let (old, new) = (MemFs::new(), MemFs::new());
+    let mut member = Member::open(&old);
+    member.put("old", "1");
+    let before = member.views.latest();
+    let mut peer = Member::open(&new);
+    for value in ["1", "2", "3"] {
+        let mut txn = peer.mvcc.begin(&mut peer.store);
+        txn.put(Bytes::from_static(b"new"), value.as_bytes(), 9);
+        assert!(txn.end().is_some());
+        peer.commit();
+    }
+    peer.compact(3).unwrap();
+    peer.finish_compaction();
+    peer.shrink();
+    drop(peer);
+    let fs = std::sync::Arc::new(new.clone());
+    let dir = std::path::Path::new(common::DIR);
+    let opened = backend::open(fs, dir, common::OPTIONS).unwrap();
+    let buckets = opened.store.buckets();
+    let leases = member.mvcc.replace(opened.restored, opened.reader, buckets).unwrap();
+    assert_eq!(leases, [(Bytes::from_static(b"new"), 9)]);
+    let after = member.views.latest();
+    assert_eq!((after.revision(), after.compact_revision()), (4, 3));
+    assert_eq!(keys(&after.range(&query("a", "\0")).unwrap().records), ["new"]);
+    assert_eq!(keys(&before.range(&query("a", "\0")).unwrap().records), ["old"]);
+}
+
+#[test]
+fn a_start_without_sense_is_refused() {
+    let fs = MemFs::new();
+    let mut member = Member::open(&fs);
+    member.store.set(backend::Bucket::Meta, b"scheduledCompactRev", b"seventeen or not");
+    member.commit();
+    member.shrink();
+    drop(member);
+    let fs = std::sync::Arc::new(fs);
+    let dir = std::path::Path::new(common::DIR);
+    let opened = backend::open(fs, dir, common::OPTIONS).unwrap();
+    let refused = quorate_mvcc::restore(opened.restored, opened.reader, opened.store.buckets());
+    assert!(matches!(refused, Err(Error::BadMeta { key: "scheduledCompactRev" })));
+}
+
+#[test]
+fn a_limited_stream_counts_what_it_leaves_out() {
+    let mut member = Member::open(&MemFs::new());
+    for number in 0..100 {
+        member.put(&format!("{number:03}"), "value");
+    }
+    let ends =
+        [(0, 100, false), (7, 100, true), (35, 100, true), (100, 100, false), (-1, 100, false)];
+    for (limit, count, more) in ends {
+        let view = member.views.latest();
+        let mut stream = view.stream(RangeQuery { limit, ..query("0", "\0") }, 1000);
+        let (mut sent, mut end) = (0, None);
+        while let Some(chunk) = stream.next_chunk().unwrap() {
+            sent += chunk.records.len();
+            end = chunk.end;
+        }
+        let end = end.unwrap();
+        assert_eq!((end.count, end.more, end.revision), (count, more, 101), "limit {limit}");
+        assert_eq!(sent, usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(100));
+    }
+    let counted = RangeQuery { count_only: true, ..query("0", "01") };
+    let only = member.views.latest().stream(counted, 1000).next_chunk().unwrap().unwrap();
+    assert_eq!((only.records.len(), only.end.unwrap().count), (0, 10));
+    let future = RangeQuery { revision: 500, ..query("0", "\0") };
+    let refused = member.views.latest().stream(future, 1000).next_chunk();
+    assert!(matches!(refused, Err(Error::FutureRev)));
+}

@@ -129,6 +129,10 @@ impl Live for Judge {
         self.index
     }
 
+    fn horizon(&self) -> i64 {
+        self.index.cast_signed()
+    }
+
     fn is_live(&self, _key: &[u8], revision: Revision) -> bool {
         !is_dead(revision.main.cast_unsigned(), self.index)
     }

@@ -38,12 +38,18 @@ pub struct Model {
     pub dead: BTreeMap<Revision, u64>,
     /// The raft index of the last compaction.
     pub dead_since: u64,
+    /// The last revision when it was.
+    pub horizon: i64,
     pub states: Vec<State>,
 }
 
 impl Live for &Model {
     fn index(&self) -> u64 {
         self.dead_since
+    }
+
+    fn horizon(&self) -> i64 {
+        self.horizon
     }
 
     fn is_live(&self, key: &[u8], revision: Revision) -> bool {
@@ -150,6 +156,7 @@ impl World {
             }
         }
         self.model.dead_since = index;
+        self.model.horizon = self.model.puts.last().map_or(0, |put| put.revision.main);
     }
 
     /// Everything goes to the files and is synced.

@@ -116,7 +116,7 @@ impl<'a> History<'a> {
         self.floor(main).filter(|item| !item.is_tombstone())
     }
 
-    /// The revision before `item`, or what is left before it.
+    /// The record that a read at the revision before `main` finds.
     #[must_use]
     pub fn before(&self, main: i64) -> Option<&'a Item> {
         self.at(main - 1)
