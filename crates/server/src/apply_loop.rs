@@ -81,6 +81,7 @@ impl<O: Outside> ApplyLoop<O> {
     /// Runs until the driver is gone.
     pub(crate) fn run(mut self) -> Result<StateMachine, Fatal> {
         let pauses = tick(self.shared.config.compaction_pause);
+        // One that a crash cut goes on.
         let mut compacting = true;
         loop {
             select! {
@@ -260,7 +261,8 @@ impl<O: Outside> ApplyLoop<O> {
                 self.machine.commit_again(self.term);
                 tracing::info!(compact_revision = revision, ?hash, "finished scheduled compaction");
                 self.shared.compacted.send_replace(revision);
-                Ok(false)
+                // Another one may have come meanwhile.
+                Ok(self.machine.mvcc().is_compacting())
             }
         }
     }
