@@ -58,6 +58,33 @@ pub(crate) fn txn(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
     // Behind the check of the shape, so that there are not too many to compare.
     overlaps(&request.success)?;
     overlaps(&request.failure)?;
+    keeps_deleted(&request.success, &mut Vec::new())?;
+    keeps_deleted(&request.failure, &mut Vec::new())
+}
+
+/// Refuses a put that keeps the value or lease of a key deleted before it, by a deletion of all
+/// from some key on, which [`overlaps`] lets through: applying it ends every Go member.
+fn keeps_deleted(ops: &[RequestOp], deleted_from: &mut Vec<Bytes>) -> Result<(), Error> {
+    for op in ops {
+        match &op.request {
+            Some(Request::RequestDeleteRange(delete)) if delete.range_end[..] == [0] => {
+                deleted_from.push(delete.key.clone());
+            }
+            Some(Request::RequestPut(put)) if put.ignore_value || put.ignore_lease => {
+                if deleted_from.iter().any(|from| *from <= put.key) {
+                    return Err(Error::DuplicateKey);
+                }
+            }
+            Some(Request::RequestTxn(nested)) => {
+                let before = deleted_from.clone();
+                keeps_deleted(&nested.success, deleted_from)?;
+                let mut otherwise = before;
+                keeps_deleted(&nested.failure, &mut otherwise)?;
+                deleted_from.append(&mut otherwise);
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }
 
@@ -180,6 +207,14 @@ mod tests {
         check(vec![txn_op(vec![put_op("a")], vec![]), put_op("a")], false);
         check(vec![txn_op(vec![delete_op("a", "")], vec![]), put_op("a")], false);
         check(vec![txn_op(vec![put_op("a")], vec![]), delete_op("a", "")], false);
+        let keep = |key: &'static str| {
+            let put = PutRequest { key: key.into(), ignore_value: true, ..Default::default() };
+            RequestOp { request: Some(Request::RequestPut(put)) }
+        };
+        check(vec![delete_op("b", "\0"), keep("b")], false);
+        check(vec![txn_op(vec![], vec![delete_op("b", "\0")]), keep("c")], false);
+        check(vec![keep("b"), delete_op("b", "\0")], true);
+        check(vec![delete_op("b", "\0"), keep("a")], true);
         let two = vec![txn_op(vec![put_op("a")], vec![]), txn_op(vec![], vec![put_op("a")])];
         check(two, false);
     }
