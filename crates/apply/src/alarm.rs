@@ -15,7 +15,7 @@ pub struct Alarms {
 impl Alarms {
     pub(crate) fn load(buckets: &Buckets) -> Self {
         let mut on = BTreeSet::new();
-        for (key, _) in buckets.bucket(Bucket::Alarm) {
+        for key in buckets.bucket(Bucket::Alarm).keys() {
             // Compat: what cannot be read is skipped; etcd would stop.
             if let Ok(alarm) = AlarmMember::decode(key.clone()) {
                 on.insert((alarm.alarm, alarm.member_id));

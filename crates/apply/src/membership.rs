@@ -21,7 +21,7 @@ impl StateMachine {
     pub fn apply_change(&mut self, entry: &Entry) -> Result<ConfOutcome, ApplyError> {
         let broken = |reason: String| ApplyError::Entry { index: entry.index(), reason };
         let change =
-            ConfChange::decode(entry.data().as_ref()).map_err(|error| broken(error.to_string()))?;
+            ConfChange::decode(entry.data()).map_err(|error| broken(error.to_string()))?;
         let id = change.id();
         if entry.index() <= self.store.consistent_index() {
             return Ok(ConfOutcome { id, refused: None, change: Some(change) });

@@ -40,10 +40,6 @@ pub(crate) enum Input {
         id: u64,
         data: Bytes,
     },
-    /// A change of members for the log.
-    ProposeChange {
-        change: ConfChange,
-    },
     /// Linearizable reads.
     Read(ReadWaiter),
     /// From a peer.
@@ -62,8 +58,6 @@ pub(crate) enum Input {
         to: u64,
         status: raft::SnapshotStatus,
     },
-    /// Hand over to this member.
-    Transfer(u64),
 }
 
 /// What the apply stage did with one piece of work.
@@ -172,13 +166,6 @@ impl Driver {
         match input {
             Input::Tick => self.tick(),
             Input::Propose { id, data } => self.proposals.push((id, data)),
-            Input::ProposeChange { change } => {
-                self.propose(out);
-                let id = change.id();
-                if let Err(error) = self.raw.propose_conf_change(&change) {
-                    out.dropped.push((id, Error::Other(error.to_string())));
-                }
-            }
             Input::Read(waiter) => self.reads.push(waiter),
             Input::Step(message) => self.step_raft(message),
             Input::Appended(message) => {
@@ -194,7 +181,6 @@ impl Driver {
             Input::Compact { snapshot, keep } => self.compact(snapshot, keep),
             Input::Unreachable(id) => self.raw.report_unreachable(id),
             Input::SnapshotSent { to, status } => self.raw.report_snapshot(to, status),
-            Input::Transfer(to) => self.raw.transfer_leader(to),
         }
     }
 

@@ -10,7 +10,6 @@ use api::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use apply::Reply;
 use crossbeam_channel::TrySendError;
 use prost::Message as _;
-use raftpb::ConfChange;
 
 /// Entries that may be committed and not applied; with more, new requests are refused.
 const APPLY_LAG_MAX: u64 = 5000;
@@ -33,17 +32,6 @@ impl Server {
             return Err(api::Error::RequestTooLarge.into());
         }
         self.wait_for(id, Input::Propose { id, data: data.into() }).await
-    }
-
-    /// Puts a change of members into the log and waits until it is applied here, and raft works
-    /// with it.
-    ///
-    /// # Errors
-    /// As [`Self::propose`]; and why the change was refused.
-    pub(crate) async fn propose_change(&self, mut change: ConfChange) -> Result<Reply, Error> {
-        let id = self.shared.ids.next();
-        change.id = Some(id);
-        self.wait_for(id, Input::ProposeChange { change }).await
     }
 
     async fn wait_for(&self, id: u64, input: Input) -> Result<Reply, Error> {

@@ -70,10 +70,11 @@ fn keeps_deleted(ops: &[RequestOp], deleted_from: &mut Vec<Bytes>) -> Result<(),
             Some(Request::RequestDeleteRange(delete)) if delete.range_end[..] == [0] => {
                 deleted_from.push(delete.key.clone());
             }
-            Some(Request::RequestPut(put)) if put.ignore_value || put.ignore_lease => {
-                if deleted_from.iter().any(|from| *from <= put.key) {
-                    return Err(Error::DuplicateKey);
-                }
+            Some(Request::RequestPut(put))
+                if (put.ignore_value || put.ignore_lease)
+                    && deleted_from.iter().any(|from| *from <= put.key) =>
+            {
+                return Err(Error::DuplicateKey);
             }
             Some(Request::RequestTxn(nested)) => {
                 let before = deleted_from.clone();

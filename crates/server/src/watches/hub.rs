@@ -173,12 +173,6 @@ impl<O: Outbox> Hub<O> {
         self.behind.retain(|place| place.0 != id);
     }
 
-    /// How many streams and watchers there are, and how many of these are behind.
-    pub(crate) fn counts(&self) -> [usize; 3] {
-        let watchers = self.streams.values().map(|stream| stream.watchers.len()).sum();
-        [self.streams.len(), watchers, self.behind.len()]
-    }
-
     /// Whether some watcher is behind.
     pub(crate) fn has_behind(&self) -> bool {
         !self.behind.is_empty()
