@@ -29,18 +29,12 @@ const DECIMAL_ID: usize = 15;
 
 /// `left`: it says how much time is left.
 fn mask_word(word: &str, left: bool) -> &str {
-    let is_number =
-        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let ends = ["ns", "ms", "s"].iter().find_map(|unit| word.strip_suffix(unit));
+    let is_number = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
     // Compat: a whole number of seconds is what a client asked for, not what something took.
-    let took = ends.is_some_and(|number| {
-        is_number(number)
-            && (left
-                || number.contains('.')
-                || !word.ends_with(|c| c == 's')
-                || word.ends_with("ms")
-                || word.ends_with("ns"))
-    });
+    let took = ["ns", "ms"].iter().any(|unit| word.strip_suffix(unit).is_some_and(is_number))
+        || word.strip_suffix('s').is_some_and(|n| is_number(n) && (left || n.contains('.')));
     if took {
         return "DURATION";
     }

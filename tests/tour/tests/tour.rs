@@ -1,16 +1,16 @@
 //! Clients walk the tour on the server under test and on the real etcd, and must see the same.
 
 use process::{Options, Program, Server, subject};
-use quorate_tour::{mask, stops, walk};
+use quorate_tour::{Stop, mask, stops, walk};
 use std::path::{Path, PathBuf};
 use testkit::figures;
 
 const TOUR: &str = include_str!("../tour.txt");
 
 /// What a client sees, stop by stop, with what differs from run to run masked.
-fn seen(client: &Path, program: &Program) -> Vec<String> {
+fn seen(client: &Path, program: &Program, stops: &[Stop]) -> Vec<String> {
     let server = Server::start(program, Options::default());
-    let told = walk(client, &server, &stops(TOUR));
+    let told = walk(client, &server, stops);
     told.iter().map(|(stop, printed)| format!("{stop:?}\n{}", mask(printed, &server))).collect()
 }
 
@@ -22,20 +22,20 @@ fn client(release: &str, name: &str) -> Option<PathBuf> {
 }
 
 #[track_caller]
-fn check(release: &str, name: &str) {
+fn check(release: &str, name: &str, stops: &[Stop]) {
     let figure = format!("tour-{release}");
     let Some(client) = client(release, name) else {
         figures::note(&figure, format!("left out: no {name} of {release} here"));
         return;
     };
     let (subject, judge) = (subject(), Program::newest_etcd());
-    let (expected, found) = (seen(&client, &judge), seen(&client, &subject));
+    let (expected, found) = (seen(&client, &judge, stops), seen(&client, &subject, stops));
     assert_eq!(expected.len(), found.len());
     for (expected, found) in expected.iter().zip(&found) {
         assert_eq!(expected, found, "{name} of {release} sees another thing on {}", subject.name);
     }
-    let stops = expected.len();
-    figures::note(&figure, format!("{stops} stops, {} as {}", subject.name, judge.name));
+    let lines: usize = expected.iter().map(|seen| seen.lines().count()).sum();
+    figures::note(&figure, format!("{lines} lines seen on {} as on {}", subject.name, judge.name));
     if std::env::var_os("QUORATE_TOUR_SHOW").is_some() {
         println!("{}", expected.join("\n"));
     }
@@ -43,15 +43,21 @@ fn check(release: &str, name: &str) {
 
 #[test]
 fn etcdctl_3_4_23() {
-    check("etcd-3.4.23", "etcdctl");
+    check("etcd-3.4.23", "etcdctl", &stops(TOUR));
 }
 
 #[test]
 fn etcdctl_3_5_1() {
-    check("etcd-3.5.1", "etcdctl");
+    check("etcd-3.5.1", "etcdctl", &stops(TOUR));
 }
 
 #[test]
 fn etcdctl_3_7_1() {
-    check("etcd-3.7.1", "etcdctl");
+    check("etcd-3.7.1", "etcdctl", &stops(TOUR));
+}
+
+/// It has the tour's stops in itself.
+#[test]
+fn rust_client() {
+    check("etcd-client", "walk", &[Stop::Run(Vec::new(), String::new())]);
 }
