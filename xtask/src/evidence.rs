@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 16] = [
+const LINES: [Line; 17] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -129,6 +129,11 @@ const LINES: [Line; 16] = [
             "QUORATE_DIFF_OPS=1000000 QUORATE_DIFF_SEED=100000 \
              cargo xtask test -p quorate-differential",
         ],
+    },
+    Line {
+        id: "4.5",
+        title: "300 rounds of kill -9 under load",
+        steps: &["QUORATE_KILLS=300 cargo xtask test -p quorate-process --test kill"],
     },
 ];
 

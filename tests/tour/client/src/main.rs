@@ -34,9 +34,15 @@ async fn keys(client: &mut Client) -> Result<(), Error> {
     let physical = CompactionOptions::new().with_physical();
     println!("{:?}", client.compact(3, Some(physical)).await?);
     let gone = GetOptions::new().with_revision(2);
-    println!("{:?}", client.get("greeting", Some(gone)).await);
-    println!("{:?}", client.get("greeting", Some(GetOptions::new().with_revision(99))).await);
-    println!("{:?}", client.put("", "empty", None).await);
+    println!("{:?}", client.get("greeting", Some(gone)).await.map_err(|error| error.to_string()));
+    println!(
+        "{:?}",
+        client
+            .get("greeting", Some(GetOptions::new().with_revision(99)))
+            .await
+            .map_err(|error| error.to_string())
+    );
+    println!("{:?}", client.put("", "empty", None).await.map_err(|error| error.to_string()));
     Ok(())
 }
 
@@ -45,7 +51,7 @@ async fn txn(client: &mut Client) -> Result<(), Error> {
     let never = Compare::version("greeting", CompareOp::Greater, 100);
     let inner = Txn::new()
         .when([never])
-        .and_then([TxnOp::put("greeting", "wrong", None)])
+        .and_then([TxnOp::put("greeting/inner", "wrong", None)])
         .or_else([TxnOp::get("greeting", None), TxnOp::delete("nothing", None)]);
     let outer = Txn::new()
         .when([hi])
@@ -53,7 +59,10 @@ async fn txn(client: &mut Client) -> Result<(), Error> {
         .or_else([TxnOp::put("greeting", "wrong", None)]);
     println!("{:?}", client.txn(outer).await?);
     let twice = [TxnOp::put("a", "1", None), TxnOp::put("a", "2", None)];
-    println!("{:?}", client.txn(Txn::new().and_then(twice)).await);
+    println!(
+        "{:?}",
+        client.txn(Txn::new().and_then(twice)).await.map_err(|error| error.to_string())
+    );
     Ok(())
 }
 
@@ -64,7 +73,10 @@ async fn watch(client: &mut Client) -> Result<(), Error> {
     let mut events = 0;
     while events < 3 {
         let Some(response) = stream.message().await? else { break };
-        println!("created {} canceled {}", response.created(), response.canceled());
+        // How events are batched is the server's business.
+        if response.created() {
+            println!("created, canceled {}", response.canceled());
+        }
         for event in response.events() {
             println!("{:?} {:?} before {:?}", event.event_type(), event.kv(), event.prev_kv());
             events += 1;
@@ -94,7 +106,7 @@ async fn lease(client: &mut Client) -> Result<(), Error> {
     println!("{}", client.leases().await?.leases().len());
     println!("{:?}", client.lease_revoke(id).await?);
     println!("{:?}", client.get("session", None).await?);
-    println!("{:?}", client.lease_revoke(id).await);
+    println!("{:?}", client.lease_revoke(id).await.map_err(|error| error.to_string()));
     println!("{:?}", client.lease_time_to_live(id, None).await?);
     Ok(())
 }
@@ -110,7 +122,7 @@ async fn lock_and_election(client: &mut Client) -> Result<(), Error> {
     println!("{:?}", client.leader("president").await?);
     let key = won.leader().expect("who campaigned leads").clone();
     println!("{:?}", client.resign(Some(ResignOptions::new().with_leader(key))).await?);
-    println!("{:?}", client.leader("president").await);
+    println!("{:?}", client.leader("president").await.map_err(|error| error.to_string()));
     println!("{:?}", client.lease_revoke(lease).await?);
     Ok(())
 }
