@@ -20,8 +20,7 @@ impl StateMachine {
     /// [`ApplyError::Entry`] for what no member writes; every member ends at it.
     pub fn apply_change(&mut self, entry: &Entry) -> Result<ConfOutcome, ApplyError> {
         let broken = |reason: String| ApplyError::Entry { index: entry.index(), reason };
-        let change =
-            ConfChange::decode(entry.data()).map_err(|error| broken(error.to_string()))?;
+        let change = ConfChange::decode(entry.data()).map_err(|error| broken(error.to_string()))?;
         let id = change.id();
         if entry.index() <= self.store.consistent_index() {
             return Ok(ConfOutcome { id, refused: None, change: Some(change) });

@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::Status;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
 
@@ -43,7 +44,7 @@ pub async fn run(
         async move {
             if is_grpc(&request) {
                 let answered: Result<Response, Infallible> = grpc.call(request).await;
-                return answered.unwrap_or_else(|never| match never {});
+                return in_go_words(answered.unwrap_or_else(|never| match never {}));
             }
             (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
         }
@@ -103,4 +104,42 @@ pub async fn run(
 fn is_grpc(request: &Request) -> bool {
     let kind = request.headers().get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Compat: clients know a message that is too large by code and text of Go's library.
+fn in_go_words(mut response: Response) -> Response {
+    let headers = response.headers();
+    let message = headers.get(Status::GRPC_MESSAGE).and_then(|text| text.to_str().ok());
+    if let Some(status) = message.and_then(too_large) {
+        let code = HeaderValue::from(i32::from(status.code()));
+        response.headers_mut().insert(Status::GRPC_STATUS, code);
+        // Spaces and parentheses are not escaped in it.
+        if let Ok(text) = HeaderValue::from_str(status.message()) {
+            response.headers_mut().insert(Status::GRPC_MESSAGE, text);
+        }
+    }
+    response
+}
+
+/// What Go's library says where tonic says this, escaped or not.
+pub(crate) fn too_large(message: &str) -> Option<Status> {
+    let message = message.replace("%20", " ");
+    let sizes = message.strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, limit) = sizes.split_once(" bytes, the limit is: ")?;
+    let limit = limit.strip_suffix(" bytes")?;
+    let text = format!("grpc: received message larger than max ({found} vs. {limit})");
+    Some(Status::resource_exhausted(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_large;
+
+    #[test]
+    fn the_size_of_messages_is_told_in_go_words() {
+        let text = "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes";
+        let told = too_large(text).map(|status| status.message().to_owned());
+        assert_eq!(told.as_deref(), Some("grpc: received message larger than max (9 vs. 8)"));
+        assert!(too_large("something else").is_none());
+    }
 }
