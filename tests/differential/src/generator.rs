@@ -2,7 +2,8 @@
 //!
 //! Requests that must be refused are as welcome as others. What is left out is only what two right
 //! servers cannot answer alike: ids and tokens that a server makes up, requests that wait for
-//! others, sizes within a few bytes of a limit (the length of a request's own random id decides).
+//! others, sizes within a few bytes of a limit (the length of a request's own random id decides),
+//! and what makes the real etcd panic (`kv.rs` says what).
 
 mod kv;
 mod lease;

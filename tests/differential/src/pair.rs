@@ -90,7 +90,7 @@ impl Pair {
             (expected, found) = self.ask(step).await;
         }
         tally.count(step, &expected);
-        if expected == found && expected != Answer::Silence {
+        if expected == found && !matches!(expected, Answer::Lost(_)) {
             self.revision = self.revision.max(expected.revision().unwrap_or(0));
             return Ok(());
         }
@@ -123,9 +123,13 @@ impl Difference {
         Self { step, ..self }
     }
 
-    fn between(step: &Step, expected: &Answer, found: &Answer) -> Self {
-        let (expected, found) = (format!("{expected:#?}"), format!("{found:#?}"));
+    fn between(step: &Step, judged: &Answer, answered: &Answer) -> Self {
+        let (expected, found) = (format!("{judged:#?}"), format!("{answered:#?}"));
         let fields = lines_that_differ(&expected, &found);
+        // How a connection breaks is chance.
+        if matches!(answered, Answer::Lost(_)) || matches!(judged, Answer::Lost(_)) {
+            return Self { step: 0, kind: format!("{} lost", kind(step)), fields };
+        }
         let name = |line: &str| line.split([':', '(']).next().unwrap_or(line).trim().to_owned();
         let first = fields.lines().find(|line| line.starts_with(['-', '+']));
         let kind = format!("{} {}", kind(step), first.map(name).unwrap_or_default());

@@ -32,8 +32,8 @@ pub(crate) enum Answer {
     Created(Items),
     Settled(BTreeMap<u8, BTreeMap<i64, Items>>),
     Nothing,
-    /// No answer in time.
-    Silence,
+    /// No answer in time, or the connection broke: the server is not well, whatever the other says.
+    Lost(String),
 }
 
 /// Who a server is, and where its log stood when it was met.
@@ -72,7 +72,7 @@ impl Side {
     pub(crate) async fn ask(&mut self, step: &Step, revision: i64) -> Answer {
         let step = resolve(step, revision, self.identity.member);
         let answer = tokio::time::timeout(ANSWER_MAX, self.answer(step, revision)).await;
-        answer.unwrap_or(Answer::Silence)
+        answer.unwrap_or_else(|_late| Answer::Lost(format!("no answer in {ANSWER_MAX:?}")))
     }
 
     async fn answer(&mut self, step: Step, revision: i64) -> Answer {
@@ -251,5 +251,9 @@ impl Identity {
 }
 
 fn refused(status: &Status) -> Answer {
+    // What the server itself says has no cause on this side.
+    if let Some(cause) = std::error::Error::source(status) {
+        return Answer::Lost(format!("{status:?}: {cause}"));
+    }
     Answer::Refused(status.code(), status.message().to_owned())
 }

@@ -35,16 +35,31 @@ impl Servers {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }
 
 /// What a program shows on servers that know nothing.
 fn on_new_servers(judge: &Program, subject: &Program, program: &[Step]) -> Option<Difference> {
     let servers = Servers::start(judge, subject);
-    runtime().block_on(async {
+    let mut found = runtime().block_on(async {
         let mut pair = servers.pair().await;
         pair.run(program, &mut Tally::default()).await.err()
-    })
+    })?;
+    for server in [&servers.judge, &servers.subject] {
+        if !found.kind.ends_with("lost") || !server.wait_ended(Duration::from_secs(2)) {
+            continue;
+        }
+        found.fields += &last_words(server);
+    }
+    Some(found)
+}
+
+/// What a server said as it panicked, if it did.
+fn last_words(server: &Server) -> String {
+    let log = server.log();
+    let dying = |line: &&str| line.starts_with("panic:") || line.contains(r#""level":"fatal""#);
+    let panics = log.lines().filter(dying).map(|line| line.chars().take(400).collect::<String>());
+    panics.take(2).map(|line| format!("{} said: {line}\n", server.program().name)).collect()
 }
 
 /// The program of a difference, as small as it gets.
@@ -81,10 +96,10 @@ fn report(
     let mut told = format!("{} and {} differ, seed {seed}\n{found}\n", judge.name, subject.name);
     let steps = program.len();
     writeln!(told, "smallest program, {steps} steps; run it with QUORATE_DIFF_REPLAY=<file>:")
-        .unwrap();
+        .expect("text grows");
     told += &text::write(&program);
     match again {
-        Some(shown) => writeln!(told, "it shows: {shown}").unwrap(),
+        Some(shown) => writeln!(told, "it shows: {shown}").expect("text grows"),
         None => told += "it does not show the difference on new servers\n",
     }
     told

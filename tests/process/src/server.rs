@@ -10,12 +10,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
-/// Lines of the log that are kept.
-const LINES_KEPT: usize = 200;
+/// Lines of the log that are kept: a Go program's last words may be hundreds of stacks.
+const LINES_KEPT: usize = 2000;
 
 /// What both log once clients can come.
 const READY: &str = "ready to serve client requests";
@@ -129,6 +129,15 @@ impl Server {
             let waited = self.log.1.wait_timeout(log, left);
             log = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until it has ended by itself and its log is read, but no longer than `most`. Tells
+    /// whether it has.
+    #[must_use]
+    pub fn wait_ended(&self, most: Duration) -> bool {
+        let log = lock(&self.log.0);
+        let waited = self.log.1.wait_timeout_while(log, most, |log| !log.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
     /// Ends it as `kill -9` does, in the middle of whatever it does.
