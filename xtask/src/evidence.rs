@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 14] = [
+const LINES: [Line; 17] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -115,6 +115,25 @@ const LINES: [Line; 14] = [
         id: "3.7",
         title: "the store after crashes, with damage, and while it compacts",
         steps: &["cargo xtask test -p quorate-backend", "cargo xtask bench compact"],
+    },
+    Line {
+        id: "4.1",
+        title: "the README's tour by the real etcdctls and the Rust client",
+        steps: &["cargo xtask test -p quorate-tour"],
+    },
+    Line {
+        id: "4.2",
+        title: "1,000,000 operations beside the real etcd, every answer equal",
+        steps: &[
+            "cargo xtask test -p quorate-differential",
+            "QUORATE_DIFF_OPS=1000000 QUORATE_DIFF_SEED=100000 \
+             cargo xtask test -p quorate-differential",
+        ],
+    },
+    Line {
+        id: "4.5",
+        title: "300 rounds of kill -9 under load",
+        steps: &["QUORATE_KILLS=300 cargo xtask test -p quorate-process --test kill"],
     },
 ];
 

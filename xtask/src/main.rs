@@ -41,6 +41,12 @@ enum Verb {
     },
     /// Fetch the real etcd that interoperability tests run against
     Peers,
+    /// Stand in for protobuf's compiler, for a build script that asks for it
+    #[command(hide = true)]
+    Protoc {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run the tests and print their figures
     Test {
         /// Arguments for `cargo test` in place of `--workspace`
@@ -94,6 +100,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Codegen { check: true } => codegen::check(),
         Verb::Test { args } => test::run(&args),
         Verb::Peers => peers::run(),
+        Verb::Protoc { args } => peers::client::protoc(&args),
         Verb::Tidy => tidy::run(),
         Verb::Evidence { line: None, .. } => evidence::list(),
         Verb::Evidence { line: Some(line), dirty } => evidence::run(&line, dirty),
