@@ -58,11 +58,10 @@ fn range(request: &mut RangeRequest, at: &impl Fn(&mut i64)) {
 
 fn txn(request: &mut TxnRequest, at: &impl Fn(&mut i64)) {
     for compare in &mut request.compare {
-        match &mut compare.target_union {
-            Some(TargetUnion::CreateRevision(revision) | TargetUnion::ModRevision(revision)) => {
-                at(revision);
-            }
-            _ => {}
+        if let Some(TargetUnion::CreateRevision(revision) | TargetUnion::ModRevision(revision)) =
+            &mut compare.target_union
+        {
+            at(revision);
         }
     }
     for op in request.success.iter_mut().chain(&mut request.failure) {

@@ -35,7 +35,7 @@ impl Servers {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }
 
 /// What a program shows on servers that know nothing.
@@ -96,10 +96,10 @@ fn report(
     let mut told = format!("{} and {} differ, seed {seed}\n{found}\n", judge.name, subject.name);
     let steps = program.len();
     writeln!(told, "smallest program, {steps} steps; run it with QUORATE_DIFF_REPLAY=<file>:")
-        .unwrap();
+        .expect("text grows");
     told += &text::write(&program);
     match again {
-        Some(shown) => writeln!(told, "it shows: {shown}").unwrap(),
+        Some(shown) => writeln!(told, "it shows: {shown}").expect("text grows"),
         None => told += "it does not show the difference on new servers\n",
     }
     told

@@ -145,8 +145,8 @@ impl Generator {
             range_end,
             limit: if self.rng.one_in(3) { self.rng.between(-1, 6) } else { 0 },
             revision,
-            sort_order: if sorts { self.rng.between(0, 2) as i32 } else { 0 },
-            sort_target: if sorts { self.rng.between(0, enumerated) as i32 } else { 0 },
+            sort_order: if sorts { self.enumerated(0, 2) } else { 0 },
+            sort_target: if sorts { self.enumerated(0, enumerated) } else { 0 },
             serializable: self.rng.one_in(3),
             keys_only: self.rng.one_in(6),
             count_only: self.rng.one_in(8),
@@ -188,8 +188,13 @@ impl Generator {
         RequestOp { request }
     }
 
+    /// The number of an enumeration's value.
+    fn enumerated(&mut self, low: i64, high: i64) -> i32 {
+        i32::try_from(self.rng.between(low, high)).expect("enumerations are small")
+    }
+
     fn compare(&mut self) -> Compare {
-        let mut target = self.rng.between(0, 4) as i32;
+        let mut target = self.enumerated(0, 4);
         let near = NOW - self.rng.between(0, 40);
         let target_union = match target {
             _ if self.rng.one_in(12) => None,
@@ -201,9 +206,9 @@ impl Generator {
         };
         // A union that does not fit its target.
         if self.rng.one_in(25) {
-            target = self.rng.between(0, 4) as i32;
+            target = self.enumerated(0, 4);
         }
-        let result = self.rng.between(0, 3) as i32;
+        let result = self.enumerated(0, 3);
         let key = self.key();
         let range_end = if self.rng.one_in(4) { self.end(&key) } else { Bytes::new() };
         Compare { result, target, key, target_union, range_end }

@@ -112,7 +112,9 @@ async fn lease(client: &mut Client) -> Result<(), Error> {
 }
 
 async fn lock_and_election(client: &mut Client) -> Result<(), Error> {
-    let lease = client.lease_grant(300, None).await?.id();
+    // An id of ours: the keys printed below have it in them.
+    let id = etcd_client::LeaseGrantOptions::new().with_id(7587);
+    let lease = client.lease_grant(300, Some(id)).await?.id();
     let with_lease = LockOptions::new().with_lease(lease);
     let held = client.lock("door", Some(with_lease)).await?;
     println!("{:?}", held);
