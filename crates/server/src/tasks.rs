@@ -42,6 +42,13 @@ pub(crate) async fn publish(server: Server) {
             }
         }
     }
+    // A cluster of one decides its version at once: whoever is told that it serves finds one.
+    let mut applied = server.shared.applied.subscribe();
+    while server.cluster().members().len() == 1 && server.cluster().version().is_none() {
+        if applied.changed().await.is_err() {
+            return;
+        }
+    }
     server.shared.published.send_replace(true);
     tracing::info!(
         local_member_id = peer::identity::format_id(server.shared.id),
