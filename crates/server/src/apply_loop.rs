@@ -24,6 +24,10 @@ use tokio::sync::oneshot;
 /// Questions waiting for the apply stage, at most.
 pub(crate) const QUESTIONS_MAX: usize = 4096;
 
+/// Steps of a compaction between two pauses: of about a millisecond each, and enough for one of
+/// few keys.
+const COMPACTION_STEPS: usize = 4;
+
 /// What the apply stage is asked besides applying.
 pub(crate) enum ApplyInput {
     /// The keys attached to a lease.
@@ -89,7 +93,10 @@ impl<O: Outside> ApplyLoop<O> {
                     Ok(work) => {
                         let mut works = vec![work];
                         works.extend(self.applies.try_iter());
-                        compacting |= self.apply(works)?;
+                        // A small compaction is over before its client asks for the next thing.
+                        if self.apply(works)? {
+                            compacting = self.compact()?;
+                        }
                     }
                     Err(_) => return Ok(self.machine),
                 },
@@ -245,8 +252,17 @@ impl<O: Outside> ApplyLoop<O> {
         }
     }
 
-    /// A step of the compaction under way. Whether there is more to do.
+    /// Some steps of the compaction under way. Whether there is more to do.
     fn compact(&mut self) -> Result<bool, Fatal> {
+        for _ in 0..COMPACTION_STEPS {
+            if !self.compaction_step()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn compaction_step(&mut self) -> Result<bool, Fatal> {
         let keys = self.shared.config.compaction_batch;
         let budget = mvcc::Budget { keys, ..mvcc::Budget::default() };
         let (mvcc, store) = self.machine.mvcc_and_store();

@@ -65,7 +65,8 @@ impl Shared {
     }
 
     pub(crate) fn committed(&self) -> u64 {
-        self.raft.committed.load(Ordering::Acquire)
+        // The apply stage may be done before the driver's thread gets to tell.
+        self.raft.committed.load(Ordering::Acquire).max(self.applied_index())
     }
 
     pub(crate) fn leads(&self) -> bool {
