@@ -2,7 +2,7 @@
 //!
 //! A row names a field and brings it to one value on both sides. There is no other place in which
 //! an answer is changed before it is compared, but for the ids and the term that
-//! [`Side`](crate::side::Side) maps to those of its own server.
+//! `side::Side` maps to those of its own server.
 
 use crate::Response;
 
