@@ -136,13 +136,19 @@ impl Server {
         let compaction = Some(request);
         let reply =
             self.propose(InternalRaftRequest { compaction, ..InternalRaftRequest::default() });
-        let Reply::Compaction(mut response) = reply.await? else {
-            return Err(Error::Other("a compaction was answered as something else".to_owned()));
+        let reply = reply.await;
+        // Compat: the drop is waited for also if another request began it.
+        let under_way = match &reply {
+            Ok(_) => true,
+            Err(error) => matches!(error, Error::Api(api::Error::Compacted)),
         };
-        if request.physical {
+        if request.physical && under_way {
             let done = compacted.wait_for(|revision| *revision >= request.revision).await;
             done.map_err(|_| api::Error::Stopped)?;
         }
+        let Reply::Compaction(mut response) = reply? else {
+            return Err(Error::Other("a compaction was answered as something else".to_owned()));
+        };
         // Compat: the revision when it is done, not when it was applied.
         let revision = mvcc::Read::revision(&self.view());
         response.header = Some(ResponseHeader { revision, ..ResponseHeader::default() });

@@ -94,7 +94,12 @@ impl Server {
             applied: watch::Sender::new(booted.snapshot_index),
             lead: watch::Sender::new(0),
             published: watch::Sender::new(false),
-            compacted: watch::Sender::new(-1),
+            // One that a crash interrupted ends again.
+            compacted: watch::Sender::new(if machine.mvcc().is_compacting() {
+                -1
+            } else {
+                machine.mvcc().compact_revision()
+            }),
             expiry: Mutex::new(expiry),
             cluster: RwLock::new(Arc::new(machine.cluster().clone())),
             alarms: RwLock::new(Arc::new(machine.alarms().list(AlarmType::None as i32))),

@@ -174,6 +174,8 @@ impl Server {
     pub fn endpoint(&self) -> Endpoint {
         let url = format!("http://{}", self.client);
         let endpoint = Endpoint::from_shared(url).expect("an address makes a URL");
+        // What a watch stream has not been asked for yet must not hold up other answers.
+        let endpoint = endpoint.initial_connection_window_size(1 << 30);
         endpoint.tcp_nodelay(true).initial_stream_window_size(8 << 20)
     }
 

@@ -71,7 +71,7 @@ async fn watch(client: &mut Client) -> Result<(), Error> {
     let mut stream = client.watch("greeting", Some(past)).await?;
     client.put("greeting", "seen", None).await?;
     let mut events = 0;
-    while events < 3 {
+    while events < 4 {
         let Some(response) = stream.message().await? else { break };
         // How events are batched is the server's business.
         if response.created() {
