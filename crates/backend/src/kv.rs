@@ -24,6 +24,7 @@ pub struct KeyValue<'a> {
 impl<'a> KeyValue<'a> {
     /// Reads a value; `None` if it is no key-value.
     #[must_use]
+    #[inline]
     pub fn parse(mut bytes: &'a [u8]) -> Option<Self> {
         let mut head = Self::default();
         while !bytes.is_empty() {
@@ -105,6 +106,7 @@ fn varint_len(value: u64) -> usize {
 }
 
 /// Takes a varint off the front.
+#[inline]
 pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for place in 0..10 {

@@ -90,6 +90,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RecordRef<'_>, &'static str> {
 ///
 /// # Errors
 /// What is wrong with it.
+#[inline]
 pub(crate) fn decode_trusted(bytes: &[u8]) -> Result<RecordRef<'_>, &'static str> {
     let head = bytes.first_chunk::<HEAD_BYTES>().ok_or("a cut record head")?;
     let crc = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);

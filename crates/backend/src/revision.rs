@@ -53,6 +53,7 @@ impl RevisionKey {
 
     /// Reads a key: its revision and whether it is a deletion's; `None` if it is no such key.
     #[must_use]
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Option<(Revision, bool)> {
         let tombstone = match bytes.len() {
             PLAIN_BYTES => false,
