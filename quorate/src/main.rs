@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serve::config::{Asked, Checked, check, help, parse};
+use serve::peer_port::PeerPaths;
 use server::Server;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -66,7 +67,7 @@ async fn run(checked: Checked) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let mut ports = JoinSet::new();
     for listener in peers {
-        ports.spawn(server.clone().serve_peers(listener));
+        ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
     for (listener, url) in clients.into_iter().zip(&client_urls) {
         let routes = serve::grpc::routes(&server);

@@ -16,6 +16,7 @@ mod alarm;
 mod convert;
 mod dispatch;
 mod gate;
+mod image;
 mod kv;
 mod lessor;
 mod machine;
@@ -26,8 +27,10 @@ mod txn;
 pub use alarm::Alarms;
 pub use convert::{decode_record, range_query, range_response};
 pub use gate::{GRANT_COST, put_cost, txn_cost, writes_keys};
+pub use image::{Image, ImageError, import};
 pub use machine::{
-    Applied, ApplyError, ConfOutcome, LeaseEvent, RestoreError, Restored, Settings, StateMachine,
+    Applied, ApplyError, ConfOutcome, LeaseEvent, Replaced, RestoreError, Restored, Settings,
+    StateMachine,
 };
 pub use reply::Reply;
 pub use txn::{is_read_only, read};

@@ -1,9 +1,10 @@
 //! The state machine: what it holds, and one batch of entries.
 
 use crate::kv::Failure;
-use crate::{Alarms, Reply};
+use crate::{Alarms, Image, Reply};
 use api::etcdserverpb::InternalRaftRequest;
-use backend::{Opened, Reader, Store};
+use backend::{Buckets, Opened, Reader, Store};
+use bytes::Bytes;
 use lease::Lessor;
 use member::Cluster;
 use mvcc::{Changes, Mvcc, Views};
@@ -108,11 +109,7 @@ impl StateMachine {
     pub fn restore(opened: Opened, settings: Settings) -> Result<Restored, RestoreError> {
         let Opened { store, reader, flusher, compactor, restored } = opened;
         let started = mvcc::restore(restored, reader.clone(), store.buckets())?;
-        let (lessor, orphans) =
-            Lessor::load(store.buckets(), settings.min_lease_ttl, started.leases)?;
-        if !orphans.is_empty() {
-            tracing::warn!(keys = orphans.len(), "keys name leases that are not there");
-        }
+        let lessor = load_leases(store.buckets(), settings, started.leases)?;
         let (mvcc, views) = (started.mvcc, started.views);
         let cluster = Cluster::load(store.buckets())?;
         let alarms = Alarms::load(store.buckets());
@@ -129,6 +126,34 @@ impl StateMachine {
             no_space: false,
         };
         Ok(Restored { machine, views, reader, flusher, compactor })
+    }
+
+    /// Goes on from the state that another store holds, as after a snapshot from a peer. Readers
+    /// find it in the views they have; what is under way for the old state is forgotten.
+    ///
+    /// # Errors
+    /// The store's; the member must end then.
+    pub fn replace(&mut self, opened: Opened) -> Result<Replaced, RestoreError> {
+        let Opened { store, reader, flusher, compactor, restored } = opened;
+        let leases = self.mvcc.replace(restored, reader.clone(), store.buckets())?;
+        self.lessor = load_leases(store.buckets(), self.settings, leases)?;
+        self.cluster = Cluster::load(store.buckets())?;
+        self.alarms = Alarms::load(store.buckets());
+        (self.store, self.reader) = (store, reader.clone());
+        (self.changes, self.lease_events) = (Vec::new(), Vec::new());
+        Ok(Replaced { reader, flusher, compactor })
+    }
+
+    /// The state as it is now, between two batches.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        Image {
+            judge: self.mvcc.views().judge(),
+            pin: self.reader.pin(),
+            buckets: self.store.buckets().clone(),
+            index: self.store.consistent_index(),
+            term: self.store.term(),
+        }
     }
 
     /// Applies a normal entry. `waits` is asked whether somebody here waits for a request.
@@ -233,6 +258,29 @@ impl StateMachine {
     pub fn size_bytes(&self) -> u64 {
         self.reader.usage().file_bytes
     }
+}
+
+fn load_leases(
+    buckets: &Buckets,
+    settings: Settings,
+    keys: Vec<(Bytes, i64)>,
+) -> Result<Lessor, RestoreError> {
+    let (lessor, orphans) = Lessor::load(buckets, settings.min_lease_ttl, keys)?;
+    if !orphans.is_empty() {
+        tracing::warn!(keys = orphans.len(), "keys name leases that are not there");
+    }
+    Ok(lessor)
+}
+
+/// The other sides of a store that a state machine goes on with.
+#[derive(Debug)]
+pub struct Replaced {
+    /// For readers of records.
+    pub reader: Reader,
+    /// For the store's thread.
+    pub flusher: backend::Flusher,
+    /// For the store's thread.
+    pub compactor: backend::Compactor,
 }
 
 /// A state machine with the other sides of its store.

@@ -8,6 +8,7 @@
 //! First function to read: [`Transport::send`], then [`Transport::handle`].
 
 pub mod codec;
+mod get;
 mod handler;
 pub mod identity;
 mod local;
@@ -23,9 +24,10 @@ mod stream;
 mod transport;
 mod url;
 
+pub use get::{Answer, GetError, get};
 pub use handler::ResponseBody;
 pub use local::{Local, MIN_CLUSTER_VERSION, SERVER_VERSION};
 pub use seam::{BoxFuture, ProcessError, Raft, SnapshotBody, SnapshotOutcome};
-pub use serve::Accept;
+pub use serve::{Accept, NoOthers, Others};
 pub use transport::Transport;
 pub use url::{PeerUrl, UrlError};

@@ -1,11 +1,13 @@
-//! Serves the peer port where nothing else is served on it. A server with other paths there
-//! calls [`Transport::handle`] from its own.
+//! Serves the peer port: the peer protocol, and what else a server has there.
 
-use crate::handler::not_found;
+use crate::handler::{ResponseBody, not_found};
+use crate::seam::BoxFuture;
 use crate::stream::SILENCE_MAX;
 use crate::transport::Transport;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
@@ -19,31 +21,56 @@ pub trait Accept {
     fn accept(&mut self) -> impl Future<Output = io::Result<Option<TcpStream>>> + Send;
 }
 
+/// Answers requests for other paths than the peer protocol's; `None` if there is nothing there.
+pub trait Others: Clone + Send + Sync + 'static {
+    /// Answers one.
+    fn answer(&self, request: Request<Incoming>) -> BoxFuture<'_, Option<Response<ResponseBody>>>;
+}
+
+/// Nothing but the peer protocol.
+#[derive(Debug, Clone, Copy)]
+pub struct NoOthers;
+
+impl Others for NoOthers {
+    fn answer(&self, _: Request<Incoming>) -> BoxFuture<'_, Option<Response<ResponseBody>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
 impl Transport {
     /// Serves connections until there are no more, then closes them all.
     ///
     /// # Errors
     /// If accepting fails.
-    pub async fn serve(&self, mut listener: impl Accept) -> io::Result<()> {
+    pub async fn serve(&self, mut listener: impl Accept, others: impl Others) -> io::Result<()> {
         let mut connections = JoinSet::new();
         while let Some(stream) = listener.accept().await? {
             while connections.try_join_next().is_some() {}
-            connections.spawn(serve_connection(self.clone(), stream));
+            connections.spawn(serve_connection(self.clone(), others.clone(), stream));
         }
         connections.shutdown().await;
         Ok(())
     }
 }
 
-async fn serve_connection(transport: Transport, stream: TcpStream) {
+async fn serve_connection(transport: Transport, others: impl Others, stream: TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
     let service = service_fn(|request| {
-        let transport = transport.clone();
+        let (transport, others) = (transport.clone(), others.clone());
         async move {
-            let response = transport.handle(request).await;
-            Ok::<_, Infallible>(response.unwrap_or_else(|_| not_found(&transport.shared)))
+            let request = match transport.handle(request).await {
+                Ok(response) => return Ok::<_, Infallible>(response),
+                Err(other) => *other,
+            };
+            Ok(match others.answer(request).await {
+                Some(mut response) => {
+                    transport.shared.local.response_headers(response.headers_mut());
+                    response
+                }
+                None => not_found(&transport.shared),
+            })
         }
     });
     let serving = http1::Builder::new()

@@ -8,3 +8,4 @@ pub mod edge;
 pub mod grpc;
 pub mod http;
 pub mod log;
+pub mod peer_port;

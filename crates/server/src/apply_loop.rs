@@ -8,18 +8,24 @@
 //!   an entry that changes members, which raft must hear of first;
 //! - questions about the state that only its owner can answer are answered between two batches.
 
+use crate::bootstrap::Dirs;
 use crate::driver::{Applied, Input};
+use crate::install;
 use crate::shared::Shared;
+use crate::store_loop::{Replacing, StoreRequest};
 use crate::threads::tell_applied;
 use crate::{Error, Fatal};
 use api::etcdserverpb::{AlarmMember, AlarmType};
-use apply::{ApplyError, LeaseEvent, Reply, StateMachine};
+use apply::{ApplyError, Image, LeaseEvent, Replaced, Reply, StateMachine};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, select, tick};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select, tick};
+use member::Cluster;
 use mvcc::{Changes, Progress};
-use raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message};
+use raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, Snapshot};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
+use wal::snap::Snapshotter;
 
 /// Questions waiting for the apply stage, at most.
 pub(crate) const QUESTIONS_MAX: usize = 4096;
@@ -36,6 +42,8 @@ pub(crate) enum ApplyInput {
     Leases { answer: oneshot::Sender<Vec<i64>> },
     /// What a snapshot of now says.
     Snapshot { answer: oneshot::Sender<SnapshotState> },
+    /// The state of now, to be written as a database, and what a snapshot of it says.
+    Image { answer: oneshot::Sender<(Image, SnapshotState)> },
 }
 
 /// What a raft snapshot says of the state machine.
@@ -57,6 +65,8 @@ pub(crate) trait Outside {
     fn changed(&mut self, changes: Vec<Arc<Changes>>, compacted: i64);
     /// Revisions before this one can be read no more.
     fn compacted(&mut self, compacted: i64);
+    /// Another store took the place of all that was, and stands at this revision.
+    fn replaced(&mut self, revision: i64, compacted: i64);
     /// A member came, or is elsewhere now.
     fn member_added(&mut self, id: u64, peer_urls: &[String]);
     /// A member is gone for good.
@@ -75,6 +85,9 @@ pub(crate) struct ApplyLoop<O> {
     pub questions: Receiver<ApplyInput>,
     pub done: Sender<Input>,
     pub outside: O,
+    /// Has the databases that peers sent.
+    pub snapshotter: Snapshotter,
+    pub store: Sender<StoreRequest>,
     /// Term of the last entry applied.
     pub term: u64,
     /// The compact revision that others know of.
@@ -116,6 +129,12 @@ impl<O: Outside> ApplyLoop<O> {
     fn apply(&mut self, works: Vec<Message>) -> Result<bool, Fatal> {
         let before = self.machine.mvcc().compact_revision();
         for work in works {
+            if let Some(snapshot) = &work.snapshot {
+                self.install(snapshot)?;
+                let (index, changes) = (snapshot.index(), Vec::new());
+                tell_applied(&self.done, Applied { index, changes, responses: work.responses });
+                continue;
+            }
             let mut changes = Vec::new();
             let mut replies = Vec::new();
             let mut index = 0;
@@ -218,6 +237,50 @@ impl<O: Outside> ApplyLoop<O> {
         tell_applied(&self.done, Applied { index, changes, responses });
     }
 
+    /// Goes on from a snapshot that a peer sent; its database is here already.
+    fn install(&mut self, snapshot: &Snapshot) -> Result<(), Fatal> {
+        let (index, term) = (snapshot.index(), snapshot.term());
+        let dirs = Dirs::new(&self.shared.config);
+        tracing::info!(snapshot_index = index, "applying snapshot");
+        install::prepare(&dirs, &self.snapshotter, (index, term))?;
+        let (gone_tx, gone) = bounded(1);
+        let (next, next_rx) = bounded(1);
+        let ended = |_| Fatal::Ended { stage: "store" };
+        let replacing = Replacing { gone: gone_tx, next: next_rx };
+        self.store.send(StoreRequest::Replace(replacing)).map_err(|_| ended(RecvError))?;
+        gone.recv().map_err(ended)?;
+        install::swap(&dirs)?;
+        let before = self.machine.cluster().clone();
+        let Replaced { reader, flusher, compactor } =
+            self.machine.replace(install::open(&dirs)?)?;
+        next.send((flusher, compactor)).map_err(|_| ended(RecvError))?;
+        install::clean_up(&self.snapshotter, index);
+        *self.shared.reader.write().unwrap_or_else(PoisonError::into_inner) = reader;
+        self.term = term;
+        self.shared.expiry().load(self.machine.lessor().list());
+        self.show();
+        self.meet(&before);
+        let mvcc = self.machine.mvcc();
+        self.compacted = mvcc.compact_revision();
+        self.shared.compacted.send_replace(self.compacted);
+        self.outside.replaced(mvcc.revision(), self.compacted);
+        self.shared.applied.send_replace(self.machine.consistent_index());
+        tracing::info!(snapshot_index = index, "applied snapshot");
+        Ok(())
+    }
+
+    /// Tells the transport who came and who went since `before`.
+    fn meet(&mut self, before: &Cluster) {
+        for member in self.machine.cluster().members() {
+            self.outside.member_added(member.id, &member.peer_urls);
+        }
+        let now = self.machine.cluster();
+        let gone: Vec<u64> = before.members().map(|member| member.id).collect();
+        for id in gone.into_iter().chain(now.removed()).filter(|id| now.member(*id).is_none()) {
+            self.outside.member_removed(id);
+        }
+    }
+
     /// Shows members and alarms as they are now, if they are not shown so already.
     fn show(&self) {
         let alarms = self.machine.alarms().list(AlarmType::None as i32);
@@ -227,6 +290,8 @@ impl<O: Outside> ApplyLoop<O> {
         }
         if *self.shared.cluster() != *self.machine.cluster() {
             let mut shown = self.shared.cluster.write().unwrap_or_else(PoisonError::into_inner);
+            let own = self.machine.cluster().member(self.shared.id);
+            self.shared.learner.store(own.is_some_and(|own| own.is_learner), Ordering::Release);
             *shown = Arc::new(self.machine.cluster().clone());
         }
     }
@@ -242,14 +307,20 @@ impl<O: Outside> ApplyLoop<O> {
             ApplyInput::Leases { answer } => {
                 let _ = answer.send(self.machine.lessor().list().map(|lease| lease.id).collect());
             }
+            ApplyInput::Image { answer } => {
+                let _ = answer.send((self.machine.image(), self.snapshot_state()));
+            }
             ApplyInput::Snapshot { answer } => {
-                let index = self.machine.consistent_index();
-                let cluster = self.machine.cluster();
-                let data = member::v2_store_json(cluster).into();
-                let conf_state = cluster.conf_state();
-                let _ = answer.send(SnapshotState { index, term: self.term, data, conf_state });
+                let _ = answer.send(self.snapshot_state());
             }
         }
+    }
+
+    fn snapshot_state(&self) -> SnapshotState {
+        let index = self.machine.consistent_index();
+        let cluster = self.machine.cluster();
+        let data = member::v2_store_json(cluster).into();
+        SnapshotState { index, term: self.term, data, conf_state: cluster.conf_state() }
     }
 
     /// Some steps of the compaction under way. Whether there is more to do.

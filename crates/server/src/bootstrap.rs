@@ -10,7 +10,8 @@
 //! - the store may lag behind the log, from which the rest is applied again; one that has lost
 //!   entries which the log no longer has is refused, not guessed at.
 
-use crate::{Config, Fatal};
+use crate::join::Joining;
+use crate::{Config, Fatal, install};
 use apply::{Restored, Settings, StateMachine};
 use member::Member;
 use prost::Message as _;
@@ -32,6 +33,8 @@ pub(crate) struct Booted {
     pub wal: WalStage,
     pub snapshotter: Snapshotter,
     pub restored: Restored,
+    /// Members that it can talk to before the log has told it of them.
+    pub remotes: Vec<Member>,
     /// Index of the snapshot that the log begins with.
     pub snapshot_index: u64,
     /// Index of the last entry that is durable.
@@ -43,6 +46,10 @@ pub(crate) struct Dirs {
     pub wal: PathBuf,
     pub snap: PathBuf,
     pub store: PathBuf,
+    /// A store that is about to take its place.
+    pub new_store: PathBuf,
+    /// One whose place was taken.
+    pub old_store: PathBuf,
 }
 
 impl Dirs {
@@ -52,12 +59,19 @@ impl Dirs {
             wal: config.wal_dir.clone().unwrap_or_else(|| member.join("wal")),
             snap: member.join("snap"),
             store: member.join("store"),
+            new_store: member.join("store.new"),
+            old_store: member.join("store.old"),
         }
     }
 }
 
-/// Opens a member's directory, or makes it.
-pub(crate) fn boot(config: &Config) -> Result<Booted, Fatal> {
+/// Whether a member was here before.
+pub(crate) fn has_log(config: &Config) -> Result<bool, Fatal> {
+    Ok(wal::exists(&OsFs, &Dirs::new(config).wal)?)
+}
+
+/// Opens a member's directory, or makes it; `joins` is who it then joins, if it does.
+pub(crate) fn boot(config: &Config, joins: Option<Joining>) -> Result<Booted, Fatal> {
     let dirs = Dirs::new(config);
     let fs: Arc<dyn Fs> = Arc::new(OsFs);
     for dir in [&dirs.snap, &dirs.store] {
@@ -66,35 +80,38 @@ pub(crate) fn boot(config: &Config) -> Result<Booted, Fatal> {
     }
     let snapshotter = Snapshotter::new(Arc::clone(&fs), &dirs.snap);
     snapshotter.remove_leftovers()?;
+    let options = wal::Options { sync: !config.unsafe_no_fsync, ..wal::Options::default() };
+    let disk = Disk { fs, dirs, snapshotter, options };
+    if has_log(config)? {
+        return restart(config, disk);
+    }
+    match joins {
+        Some(joining) => join(config, disk, &joining),
+        None => begin(config, disk),
+    }
+}
+
+struct Disk {
+    fs: Arc<dyn Fs>,
+    dirs: Dirs,
+    snapshotter: Snapshotter,
+    options: wal::Options,
+}
+
+fn restore(config: &Config, opened: backend::Opened) -> Result<Restored, Fatal> {
     let settings = Settings {
         min_lease_ttl: config.min_lease_ttl(),
         max_learners: config.max_learners,
         persist_checkpoints: true,
         quota_bytes: config.quota_bytes,
     };
-    let opened = backend::open(Arc::clone(&fs), &dirs.store, backend::Options::default())?;
-    let restored = StateMachine::restore(opened, settings)?;
-    let options = wal::Options { sync: !config.unsafe_no_fsync, ..wal::Options::default() };
-    let disk = (fs, dirs, snapshotter, options);
-    if wal::exists(&*disk.0, &disk.1.wal)? {
-        restart(config, disk, restored)
-    } else {
-        begin(config, disk, restored)
-    }
+    Ok(StateMachine::restore(opened, settings)?)
 }
 
-type Disk = (Arc<dyn Fs>, Dirs, Snapshotter, wal::Options);
-
 /// A member of a new cluster.
-fn begin(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fatal> {
-    let (fs, dirs, snapshotter, options) = disk;
+fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
+    let Disk { fs, dirs, snapshotter, options } = disk;
     let invalid = |reason: String| Fatal::Config { field: "initial-cluster", reason };
-    if !config.new_cluster {
-        return Err(Fatal::Config {
-            field: "initial-cluster-state",
-            reason: "joining an existing cluster is not built yet; start with `new`".to_owned(),
-        });
-    }
     if config.initial_cluster.has_duplicate_url() {
         return Err(invalid("a URL is listed twice; every member needs its own".to_owned()));
     }
@@ -118,6 +135,7 @@ fn begin(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fata
             ),
         });
     }
+    let restored = restore(config, install::open(&dirs)?)?;
     let metadata = Metadata { node_id: Some(member.id), cluster_id: Some(cluster_id) };
     let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
     let mut raw = RawNode::new(raft_config(config, member.id, 0), MemoryStorage::new())?;
@@ -132,16 +150,56 @@ fn begin(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fata
         wal: WalStage::new(wal),
         snapshotter,
         restored,
+        remotes: Vec::new(),
+        snapshot_index: 0,
+        durable: 0,
+    })
+}
+
+/// A new member of a cluster that is there: its log is empty, and others fill it.
+fn join(config: &Config, disk: Disk, joining: &Joining) -> Result<Booted, Fatal> {
+    let Disk { fs, dirs, snapshotter, options } = disk;
+    let &Joining { id, cluster_id, .. } = joining;
+    let restored = restore(config, install::open(&dirs)?)?;
+    let metadata = Metadata { node_id: Some(id), cluster_id: Some(cluster_id) };
+    let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
+    let raw = RawNode::new(raft_config(config, id, 0), MemoryStorage::new())?;
+    info!(
+        member_id = member::format_id(id),
+        cluster_id = member::format_id(cluster_id),
+        "joining an existing cluster"
+    );
+    Ok(Booted {
+        id,
+        cluster_id,
+        raw,
+        wal: WalStage::new(wal),
+        snapshotter,
+        restored,
+        remotes: joining.others(),
         snapshot_index: 0,
         durable: 0,
     })
 }
 
 /// A member that was here before.
-fn restart(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fatal> {
-    let (fs, dirs, snapshotter, options) = disk;
+fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
+    let Disk { fs, dirs, snapshotter, options } = disk;
     let records = wal::valid_snapshot_entries(&*fs, &dirs.wal)?;
-    let start = records.last().cloned().unwrap_or_default();
+    let mut storage = MemoryStorage::new();
+    // The log begins where the newest snapshot ends whose file is sound.
+    let mut start = raftpb::wal::Snapshot::default();
+    match snapshotter.load_newest_available(&records) {
+        Ok(snapshot) => {
+            let found = (snapshot.index(), snapshot.term());
+            let record = records.iter().find(|record| (record.index(), record.term()) == found);
+            start = record.cloned().unwrap_or_default();
+            let applied = storage.apply_snapshot(snapshot);
+            applied.map_err(|error| lost(&dirs.wal, &error.to_string()))?;
+        }
+        Err(wal::snap::Error::NoSnapshot { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     let opened = match Wal::open(Arc::clone(&fs), &dirs.wal, &start, options) {
         Err(error @ wal::Error::Torn { .. }) => {
             warn!(%error, "repairing the end of the log");
@@ -151,11 +209,8 @@ fn restart(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fa
         opened => opened,
     };
     let (wal, contents) = opened?;
-    let mut storage = MemoryStorage::new();
-    if start.index() > 0 {
-        let snapshot = snapshotter.load_newest_available(&records)?;
-        storage.apply_snapshot(snapshot).map_err(|error| lost(&dirs.wal, &error.to_string()))?;
-    }
+    let store = install::finish(&dirs, &snapshotter, (start.index(), start.term()))?;
+    let restored = restore(config, store)?;
     if restored.machine.consistent_index() < start.index() {
         let reason = format!(
             "it ends at entry {} and the log begins after entry {}",
@@ -184,6 +239,7 @@ fn restart(config: &Config, disk: Disk, restored: Restored) -> Result<Booted, Fa
         wal: WalStage::new(wal),
         snapshotter,
         restored,
+        remotes: Vec::new(),
         snapshot_index: start.index(),
         durable,
     })

@@ -6,6 +6,8 @@
 //!   work are with the log and with the apply stage each, so that their channels are never full;
 //! - a read is answered once this member has applied the index that a quorum confirmed after the
 //!   read arrived. All reads that wait share one round, and the next starts when it ends;
+//! - a received snapshot goes to the log first, then to the apply stage, and raft goes on behind
+//!   both;
 //! - proposals that arrive while there is no leader wait for one, as in etcd, until whoever
 //!   proposed gives up.
 //!
@@ -168,15 +170,7 @@ impl Driver {
             Input::Propose { id, data } => self.proposals.push((id, data)),
             Input::Read(waiter) => self.reads.push(waiter),
             Input::Step(message) => self.step_raft(message),
-            Input::Appended(message) => {
-                self.appends_out -= 1;
-                let storage = self.raw.storage_mut();
-                if let Some(snapshot) = message.snapshot {
-                    storage.apply_snapshot(snapshot).expect("raft takes newer snapshots only");
-                }
-                storage.append(&message.entries);
-                self.deliver(message.responses, out);
-            }
+            Input::Appended(message) => self.take_appended(message, out),
             Input::Applied(applied) => self.take_applied(applied, out),
             Input::Compact { snapshot, keep } => self.compact(snapshot, keep),
             Input::Unreachable(id) => self.raw.report_unreachable(id),
@@ -192,6 +186,23 @@ impl Driver {
             if round.ticks % READ_RETRY_TICKS == 0 {
                 self.raw.read_index(context_bytes(round.context));
             }
+        }
+    }
+
+    fn take_appended(&mut self, message: Message, out: &mut Outbox) {
+        self.appends_out -= 1;
+        let storage = self.raw.storage_mut();
+        if let Some(snapshot) = &message.snapshot {
+            storage.apply_snapshot(snapshot.clone()).expect("raft takes newer snapshots only");
+        }
+        storage.append(&message.entries);
+        if message.snapshot.is_some() {
+            // Raft hears of it once the state machine stands there too; until then it gives out
+            // nothing to apply.
+            self.applies_out += 1;
+            out.applies.push(message);
+        } else {
+            self.deliver(message.responses, out);
         }
     }
 

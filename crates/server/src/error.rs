@@ -31,6 +31,14 @@ pub enum Fatal {
     /// What the store holds.
     #[error("stored state")]
     Restore(#[from] apply::RestoreError),
+    /// A database from a peer.
+    #[error("received database {path}")]
+    Image {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: apply::ImageError,
+    },
     /// A file or directory.
     #[error("{path}")]
     Disk {

@@ -118,7 +118,7 @@ impl Server {
         waited.map_err(|_| api::Error::TimeoutWaitAppliedIndex)?
     }
 
-    fn ask(&self, question: ApplyInput) -> Result<(), Error> {
+    pub(crate) fn ask(&self, question: ApplyInput) -> Result<(), Error> {
         self.shared.apply.try_send(question).map_err(|_| api::Error::TooManyRequests.into())
     }
 }

@@ -16,6 +16,9 @@ mod config;
 mod driver;
 mod error;
 mod ids;
+mod image;
+mod install;
+mod join;
 mod leases;
 mod link;
 mod propose;
@@ -32,6 +35,7 @@ mod watches;
 
 pub use config::Config;
 pub use error::{Error, Fatal};
+pub use image::ImageStream;
 pub use leases::LeaseTimes;
 pub use requests::Status;
 pub use start::Server;

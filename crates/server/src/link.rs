@@ -1,12 +1,17 @@
 //! The way from the peers' tasks into the member.
 
+use crate::bootstrap::Dirs;
 use crate::driver::Input;
+use crate::install;
 use crate::shared::Shared;
+use bytes::Bytes;
+use futures_util::StreamExt;
 use peer::{BoxFuture, ProcessError, SnapshotBody, SnapshotOutcome};
 use raft::SnapshotStatus;
-use raftpb::Message;
+use raftpb::{Message, Snapshot};
 use std::io;
 use std::sync::{Arc, Weak};
+use tokio::sync::mpsc;
 
 /// What the transport calls. It does not keep the member alive.
 pub(crate) struct Link {
@@ -19,6 +24,29 @@ impl Link {
             // A report that finds no room is made again by the next failure.
             let _ = shared.inbox.try_send(input);
         }
+    }
+}
+
+/// Parts of a snapshot on their way to the disk, at most.
+const PARTS_MAX: usize = 16;
+
+/// What a peer sends, for a thread that may wait.
+struct Received {
+    parts: mpsc::Receiver<io::Result<Bytes>>,
+    rest: Bytes,
+}
+
+impl io::Read for Received {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.parts.blocking_recv() {
+                Some(part) => self.rest = part?,
+                None => return Ok(0),
+            }
+        }
+        let taken = self.rest.split_to(buffer.len().min(self.rest.len()));
+        buffer[..taken.len()].copy_from_slice(&taken);
+        Ok(taken.len())
     }
 }
 
@@ -35,10 +63,32 @@ impl peer::Raft for Link {
         })
     }
 
-    fn save_snapshot(&self, _: &Message, _: SnapshotBody) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async {
-            let text = "taking in a snapshot from a peer is not built yet";
-            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    fn save_snapshot(
+        &self,
+        message: &Message,
+        mut body: SnapshotBody,
+    ) -> BoxFuture<'_, io::Result<()>> {
+        let index = message.snapshot.as_ref().map_or(0, Snapshot::index);
+        Box::pin(async move {
+            let gone = || io::Error::other("the member is stopping");
+            let shared = self.shared.upgrade().ok_or_else(gone)?;
+            let dirs = Dirs::new(&shared.config);
+            let (parts, received) = mpsc::channel(PARTS_MAX);
+            let saving = tokio::task::spawn_blocking(move || {
+                install::receive(
+                    &dirs,
+                    &mut Received { parts: received, rest: Bytes::new() },
+                    index,
+                )
+            });
+            while let Some(part) = body.next().await {
+                if parts.send(part).await.is_err() {
+                    // It failed, and says why.
+                    break;
+                }
+            }
+            drop(parts);
+            saving.await.map_err(|_| gone())?.map_err(io::Error::other)
         })
     }
 

@@ -7,6 +7,7 @@ use api::etcdserverpb::{
 use apply::Reply;
 use member::Cluster;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How a member is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +61,7 @@ impl Server {
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
-        let usage = self.shared.reader.usage();
-        let cluster = self.shared.cluster();
+        let usage = self.shared.usage();
         let size_bytes = usage.file_bytes + usage.overlay_bytes;
         Status {
             lead: *self.shared.lead.borrow(),
@@ -70,8 +70,14 @@ impl Server {
             applied: self.shared.applied_index(),
             size_bytes,
             in_use_bytes: usage.in_use_bytes().min(size_bytes),
-            is_learner: cluster.member(self.shared.id).is_some_and(|member| member.is_learner),
+            is_learner: self.is_learner(),
         }
+    }
+
+    /// Whether it has no vote.
+    #[must_use]
+    pub fn is_learner(&self) -> bool {
+        self.shared.learner.load(Ordering::Acquire)
     }
 
     /// The members, as last applied here.
@@ -109,7 +115,7 @@ impl Server {
     /// [`api::Error::NoSpace`].
     pub fn check_quota(&self, cost: i64) -> Result<(), Error> {
         let Some(quota) = self.shared.config.quota_bytes else { return Ok(()) };
-        let size = self.shared.reader.usage().file_bytes;
+        let size = self.shared.usage().file_bytes;
         if size.saturating_add(u64::try_from(cost).unwrap_or_default()) < quota {
             return Ok(());
         }

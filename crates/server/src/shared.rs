@@ -24,7 +24,8 @@ pub(crate) struct Shared {
     pub inbox: Sender<Input>,
     pub apply: Sender<ApplyInput>,
     pub views: mvcc::Views,
-    pub reader: backend::Reader,
+    /// The store of now.
+    pub reader: RwLock<backend::Reader>,
     pub raft: RaftNumbers,
     /// Index of the last entry that is applied and visible.
     pub applied: watch::Sender<u64>,
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub expiry: Mutex<Expiry>,
     /// The members, as last applied.
     pub cluster: RwLock<Arc<Cluster>>,
+    /// Whether this member has no vote, as last applied.
+    pub learner: AtomicBool,
     /// The alarms, as last applied.
     pub alarms: RwLock<Arc<Vec<AlarmMember>>>,
     /// When the process started, the beginning of its clock.
@@ -79,6 +82,11 @@ impl Shared {
 
     pub(crate) fn alarms(&self) -> Arc<Vec<AlarmMember>> {
         Arc::clone(&self.alarms.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the store takes.
+    pub(crate) fn usage(&self) -> backend::Usage {
+        self.reader.read().unwrap_or_else(PoisonError::into_inner).usage()
     }
 
     pub(crate) fn expiry(&self) -> MutexGuard<'_, Expiry> {

@@ -1,26 +1,28 @@
 //! Starting a member, and ending it.
 
 use crate::apply_loop::{self, ApplyLoop};
-use crate::bootstrap::{Booted, boot};
-use crate::driver::{Driver, Input, Outbox, Progress};
+use crate::bootstrap::{Booted, boot, has_log};
+use crate::driver::{Driver, Outbox, Progress};
 use crate::ids::Ids;
+use crate::join::Joining;
 use crate::link::Link;
 use crate::shared::{RaftNumbers, Shared};
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
-use crate::threads::{self, DriverPorts, INBOX_MAX};
+use crate::threads::{self, DriverPorts, INBOX_MAX, WalThread};
 use crate::watches::{self, Watches};
-use crate::{Config, Fatal, tasks};
+use crate::{Config, Fatal, image, tasks};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
 use crossbeam_channel::{Sender, bounded};
 use lease::Expiry;
 use mvcc::Changes;
-use peer::{Local, PeerUrl, Transport};
-use std::sync::atomic::{AtomicU64, Ordering};
+use peer::{Local, Others, PeerUrl, Transport};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -59,8 +61,14 @@ impl Server {
     /// # Panics
     /// Outside of a tokio runtime, or if the system cannot start a thread.
     pub async fn start(config: Config) -> Result<Server, Fatal> {
-        let for_boot = config.clone();
-        let booted = tokio::task::spawn_blocking(move || boot(&for_boot)).await;
+        let (for_look, for_boot) = (config.clone(), config.clone());
+        let known = tokio::task::spawn_blocking(move || has_log(&for_look)).await;
+        let known = known.map_err(|_| Fatal::Ended { stage: "start" })??;
+        let joining = match known || config.new_cluster {
+            true => None,
+            false => Some(Joining::ask(&config).await?),
+        };
+        let booted = tokio::task::spawn_blocking(move || boot(&for_boot, joining)).await;
         let booted = booted.map_err(|_| Fatal::Ended { stage: "start" })??;
         Self::run(config, booted)
     }
@@ -89,7 +97,7 @@ impl Server {
             inbox: inbox_tx,
             apply: questions_tx,
             views: restored.views.clone(),
-            reader: restored.reader,
+            reader: RwLock::new(restored.reader),
             raft: RaftNumbers::default(),
             applied: watch::Sender::new(booted.snapshot_index),
             lead: watch::Sender::new(0),
@@ -101,6 +109,9 @@ impl Server {
                 machine.mvcc().compact_revision()
             }),
             expiry: Mutex::new(expiry),
+            learner: AtomicBool::new(
+                machine.cluster().member(id).is_some_and(|own| own.is_learner),
+            ),
             cluster: RwLock::new(Arc::new(machine.cluster().clone())),
             alarms: RwLock::new(Arc::new(machine.alarms().list(AlarmType::None as i32))),
             started: Instant::now(),
@@ -110,6 +121,9 @@ impl Server {
         let transport = transport(&shared);
         for member in machine.cluster().members().filter(|member| member.id != id) {
             add_peer(&transport, member.id, &member.peer_urls);
+        }
+        for member in booted.remotes {
+            transport.add_remote(member.id, parse_urls(&member.peer_urls));
         }
         let (watches, watch_changes, watch_thread) =
             watches::start(&shared, machine.mvcc().revision(), machine.mvcc().compact_revision());
@@ -126,15 +140,25 @@ impl Server {
         let driver = Driver::new(id, raw, booted.snapshot_index);
         let ports =
             DriverPorts { inbox, done, appends: appends_tx, applies: applies_tx, stop: stopped };
-        let outside = DriverOutside { shared: Arc::clone(&shared), transport: transport.clone() };
+        let outside = DriverOutside {
+            shared: Arc::clone(&shared),
+            transport: transport.clone(),
+            runtime: Handle::current(),
+        };
         let period = shared.config.heartbeat_interval;
         running.push(spawn("raft", move || threads::run_driver(driver, &ports, period, outside)));
 
-        let (wal_done, wal_durable, wal_end) =
-            (done_tx.clone(), Arc::clone(&durable), Arc::clone(&end));
+        let (wal_durable, wal_end) = (Arc::clone(&durable), Arc::clone(&end));
+        let wal = WalThread {
+            stage: wal,
+            snapshotter: snapshotter.clone(),
+            appends,
+            snapshots: wal_snapshots,
+            done: done_tx.clone(),
+        };
         running.push(spawn("wal", move || {
             let durable = move |index| wal_durable.store(index, Ordering::Release);
-            let ran = threads::run_wal(wal, &appends, &wal_snapshots, &wal_done, durable);
+            let ran = threads::run_wal(wal, durable);
             wal_end("wal", ran.and_then(|stage| Ok(stage.into_wal().close()?)));
         }));
 
@@ -153,6 +177,8 @@ impl Server {
                 nospace: nospace_tx.clone(),
                 terms: term_tx,
             },
+            snapshotter: snapshotter.clone(),
+            store: store_tx.clone(),
             term: 0,
             compacted: -1,
         };
@@ -204,10 +230,10 @@ impl Server {
         Server { running: Arc::default(), ..self.clone() }
     }
 
-    /// Serves the peer port until the member stops.
-    pub async fn serve_peers(self, listener: TcpListener) {
+    /// Serves the peer port until the member stops, and `others` beside the peer protocol.
+    pub async fn serve_peers(self, listener: TcpListener, others: impl Others) {
         let stopping = self.shared.stopping.subscribe();
-        if let Err(error) = self.transport.serve(PeerPort { listener, stopping }).await {
+        if let Err(error) = self.transport.serve(PeerPort { listener, stopping }, others).await {
             tracing::error!(%error, "the peer port has ended");
         }
     }
@@ -301,6 +327,7 @@ fn add_peer(transport: &Transport, id: u64, urls: &[String]) {
 struct DriverOutside {
     shared: Arc<Shared>,
     transport: Transport,
+    runtime: Handle,
 }
 
 impl threads::Outside for DriverOutside {
@@ -329,11 +356,8 @@ impl threads::Outside for DriverOutside {
             .into_iter()
             .partition(|message| message.r#type() == raftpb::MessageType::MsgSnap);
         for message in snapshots {
-            tracing::warn!(to = message.to(), "sending a snapshot is not built yet");
-            let status = raft::SnapshotStatus::Failure;
-            let report = Input::SnapshotSent { to: message.to(), status };
-            // A report that finds no room is made again by the next attempt.
-            let _ = self.shared.inbox.try_send(report);
+            let (shared, transport) = (Arc::clone(&self.shared), self.transport.clone());
+            self.runtime.spawn(image::send(shared, transport, message));
         }
         if !messages.is_empty() {
             self.transport.send(messages);
@@ -357,6 +381,10 @@ impl apply_loop::Outside for ApplyOutside {
 
     fn compacted(&mut self, compacted: i64) {
         self.changes.send(Vec::new(), compacted);
+    }
+
+    fn replaced(&mut self, revision: i64, compacted: i64) {
+        self.changes.replaced(revision, compacted);
     }
 
     fn member_added(&mut self, id: u64, peer_urls: &[String]) {

@@ -4,7 +4,7 @@
 use crate::Fatal;
 use crate::shared::Shared;
 use backend::{Compactor, Flusher, Step};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +26,16 @@ pub(crate) const REQUESTS_MAX: usize = 64;
 pub(crate) enum StoreRequest {
     /// Write and sync all that may be written; the answer is the index the store is durable at.
     Sync(oneshot::Sender<u64>),
+    /// Let go of the store and go on with another one.
+    Replace(Replacing),
+}
+
+/// How one store takes another's place: nothing is written to the old one from `gone` on.
+pub(crate) struct Replacing {
+    /// Told once the old one is closed.
+    pub gone: Sender<()>,
+    /// Brings the new one; closed if there is none, and the member ends.
+    pub next: Receiver<(Flusher, Compactor)>,
 }
 
 /// Runs until all senders of requests are gone; what can be written is durable then.
@@ -47,6 +57,13 @@ pub(crate) fn run(
                 flusher.sync()?;
                 // Whoever asked may have gone.
                 let _ = answer.send(flusher.synced_index());
+            }
+            Ok(StoreRequest::Replace(Replacing { gone, next })) => {
+                drop((flusher, compactor));
+                // Whoever asked may have gone; then there is no next one either.
+                let _ = gone.send(());
+                let Ok(parts) = next.recv() else { return Ok(()) };
+                (flusher, compactor) = parts;
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {

@@ -17,9 +17,10 @@
 
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
-use raftpb::{HardState, Message};
+use raftpb::{HardState, Message, Snapshot};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use wal::snap::Snapshotter;
 use wal::stage::{Append, WalStage};
 
 /// Requests and messages on their way into raft, at most; whoever comes then is refused or waits.
@@ -103,22 +104,31 @@ pub(crate) struct WalSnapshot {
     pub done: oneshot::Sender<()>,
 }
 
+/// The log with what goes beside it, and its channels.
+pub(crate) struct WalThread {
+    pub stage: WalStage,
+    /// Writes the files of snapshots that peers sent.
+    pub snapshotter: Snapshotter,
+    pub appends: Receiver<Message>,
+    /// Snapshots of this member's own.
+    pub snapshots: Receiver<WalSnapshot>,
+    pub done: Sender<Input>,
+}
+
 /// Runs the log until the driver is gone. `durable` is told each group's last index before its
 /// answers leave.
 pub(crate) fn run_wal(
-    mut stage: WalStage,
-    appends: &Receiver<Message>,
-    snapshots: &Receiver<WalSnapshot>,
-    done: &Sender<Input>,
+    thread: WalThread,
     mut durable: impl FnMut(u64),
 ) -> Result<WalStage, crate::Fatal> {
-    let (mut group, mut finished) = (Vec::new(), Vec::new());
+    let WalThread { mut stage, snapshotter, appends, snapshots, done } = thread;
+    let (mut works, mut group, mut finished) = (Vec::new(), Vec::new(), Vec::new());
     let nobody = never();
-    let mut snapshots = snapshots;
+    let mut snapshots = &snapshots;
     loop {
         select! {
             recv(appends) -> append => match append {
-                Ok(append) => group.push(request(append)),
+                Ok(append) => works.push(append),
                 Err(_) => return Ok(stage),
             },
             recv(snapshots) -> snapshot => match snapshot {
@@ -131,7 +141,15 @@ pub(crate) fn run_wal(
                 Err(_) => snapshots = &nobody,
             },
         }
-        group.extend(appends.try_iter().map(request));
+        works.extend(appends.try_iter());
+        for work in works.drain(..) {
+            if let Some(snapshot) = &work.snapshot {
+                // What came before it is in the log before it.
+                stage.step(&mut group, &mut finished)?;
+                save_received(&mut stage, &snapshotter, snapshot)?;
+            }
+            group.push(request(work));
+        }
         stage.step(&mut group, &mut finished)?;
         durable(stage.wal_mut().last_index());
         for message in finished.drain(..) {
@@ -142,6 +160,25 @@ pub(crate) fn run_wal(
             stage.idle()?;
         }
     }
+}
+
+/// Makes a received snapshot durable: its file, then its record, which the hard state that comes
+/// with it makes count. Its database was durable before raft heard of it.
+fn save_received(
+    stage: &mut WalStage,
+    snapshotter: &Snapshotter,
+    snapshot: &Snapshot,
+) -> Result<(), crate::Fatal> {
+    snapshotter.save_snap(snapshot)?;
+    let metadata = snapshot.metadata.clone().unwrap_or_default();
+    let record = raftpb::wal::Snapshot {
+        index: metadata.index,
+        term: metadata.term,
+        conf_state: metadata.conf_state,
+    };
+    stage.wal_mut().save_snapshot(&record)?;
+    stage.wal_mut().release_lock_to(snapshot.index());
+    Ok(())
 }
 
 fn request(message: Message) -> Append<Message> {

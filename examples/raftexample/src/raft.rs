@@ -197,7 +197,8 @@ impl RaftNode {
             .with_context(|| format!("cannot listen for peers on {}", self.own_url))?;
         info!(id = self.id, url = %self.own_url, "listening for peers");
         let transport = self.transport.clone();
-        let mut serving = tokio::spawn(async move { transport.serve(listener).await });
+        let mut serving =
+            tokio::spawn(async move { transport.serve(listener, peer::NoOthers).await });
         let result = tokio::select! {
             result = self.event_loop() => result,
             served = &mut serving => Err(anyhow!("the peer port failed: {served:?}")),

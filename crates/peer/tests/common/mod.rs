@@ -5,7 +5,8 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use quorate_peer::{
-    Accept, BoxFuture, Local, PeerUrl, ProcessError, Raft, SnapshotBody, SnapshotOutcome, Transport,
+    Accept, BoxFuture, Local, NoOthers, PeerUrl, ProcessError, Raft, SnapshotBody, SnapshotOutcome,
+    Transport,
 };
 use raftpb::{Entry, Message, MessageType};
 use std::collections::BTreeSet;
@@ -106,7 +107,10 @@ impl Member {
             Transport::new(Local { id, cluster_id, urls }, told.clone(), Duration::from_secs(1));
         let served = transport.clone();
         let serving = tokio::spawn(async move {
-            served.serve(Listener(listener)).await.expect("it serves until it is stopped");
+            served
+                .serve(Listener(listener), NoOthers)
+                .await
+                .expect("it serves until it is stopped");
         });
         Member { told, transport, address, serving }
     }

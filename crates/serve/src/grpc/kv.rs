@@ -1,7 +1,7 @@
 //! Keys and values.
 
 use crate::grpc::status::{read_status, status};
-use crate::grpc::{check, fill, fill_revision};
+use crate::grpc::{check, fill, fill_revision, voters};
 use api::etcdserverpb::kv_server;
 use api::etcdserverpb::request_op::Request as Op;
 use api::etcdserverpb::{
@@ -35,6 +35,9 @@ impl Kv {
 impl kv_server::Kv for Kv {
     async fn range(&self, request: Request<RangeRequest>) -> Answer<RangeResponse> {
         let request = request.into_inner();
+        if !request.serializable {
+            voters::check(&self.server)?;
+        }
         check::range(&request)?;
         if !request.serializable {
             self.server.linearizable().await.map_err(status)?;
@@ -52,6 +55,7 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<RangeRequest>,
     ) -> Answer<Self::RangeStreamStream> {
+        voters::check(&self.server)?;
         let request = request.into_inner();
         check::range_stream(&request)?;
         if !request.serializable {
@@ -82,6 +86,7 @@ impl kv_server::Kv for Kv {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Answer<PutResponse> {
+        voters::check(&self.server)?;
         let request = request.into_inner();
         // Compat: room is asked for before anything is looked at.
         self.server.check_quota(apply::put_cost(&request)).map_err(status)?;
@@ -96,6 +101,7 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Answer<DeleteRangeResponse> {
+        voters::check(&self.server)?;
         let request = request.into_inner();
         check::delete_range(&request)?;
         let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
@@ -107,6 +113,7 @@ impl kv_server::Kv for Kv {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Answer<TxnResponse> {
+        voters::check(&self.server)?;
         let request = request.into_inner();
         self.server.check_quota(apply::txn_cost(&request)).map_err(status)?;
         check::txn(&request, self.server.config().max_txn_ops)?;
@@ -126,6 +133,7 @@ impl kv_server::Kv for Kv {
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Answer<CompactionResponse> {
+        voters::check(&self.server)?;
         let mut response = self.server.compact(request.into_inner()).await.map_err(status)?;
         fill_revision(&self.server, &mut response.header);
         Ok(Response::new(response))

@@ -1,8 +1,8 @@
 //! What operators ask.
 
-use crate::grpc::fill_revision;
 use crate::grpc::kv::mixed_up;
 use crate::grpc::status::{read_status, status};
+use crate::grpc::{fill_revision, voters};
 use api::etcdserverpb::maintenance_server;
 use api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
@@ -12,8 +12,10 @@ use api::etcdserverpb::{
 };
 use api::version::{STORAGE_VERSION, VERSION};
 use apply::Reply;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use server::Server;
+use server::{ImageStream, Server};
+use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 pub(crate) struct Maintenance {
@@ -31,6 +33,7 @@ impl Maintenance {
 #[tonic::async_trait]
 impl maintenance_server::Maintenance for Maintenance {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Answer<AlarmResponse> {
+        voters::check(&self.server)?;
         let alarm = request.into_inner();
         let request = InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
         let Reply::Alarm(mut response) = self.server.propose(request).await.map_err(status)? else {
@@ -72,14 +75,17 @@ impl maintenance_server::Maintenance for Maintenance {
 
     /// There is nothing to do: space returns to the file system by itself.
     async fn defragment(&self, _: Request<DefragmentRequest>) -> Answer<DefragmentResponse> {
+        voters::check(&self.server)?;
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Answer<HashResponse> {
+        voters::check(&self.server)?;
         Err(Status::unimplemented("Hash is not built yet; HashKV is"))
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Answer<HashKvResponse> {
+        voters::check(&self.server)?;
         let revision = request.into_inner().revision;
         let view = self.server.view();
         let hashing = tokio::task::spawn_blocking(move || view.hash_by_revision(revision));
@@ -98,15 +104,51 @@ impl maintenance_server::Maintenance for Maintenance {
     type SnapshotStream = BoxStream<'static, Result<SnapshotResponse, Status>>;
 
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Answer<Self::SnapshotStream> {
-        Err(Status::unimplemented("Snapshot is not built yet"))
+        let image = self.server.image().await.map_err(status)?;
+        tracing::info!(total_bytes = image.bytes, "sending database snapshot to client");
+        let sending = Sending { left: image.bytes, image, hash: Some(Sha256::new()) };
+        let parts = futures_util::stream::try_unfold(sending, |mut sending| async {
+            Ok(sending.next().await?.map(|part| (part, sending)))
+        });
+        Ok(Response::new(Box::pin(parts)))
     }
 
     async fn move_leader(&self, _: Request<MoveLeaderRequest>) -> Answer<MoveLeaderResponse> {
+        voters::check(&self.server)?;
         Err(Status::unimplemented("MoveLeader is not built yet"))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Answer<DowngradeResponse> {
+        voters::check(&self.server)?;
         Err(Status::unimplemented("Downgrade is not built yet"))
+    }
+}
+
+/// A database on its way to a client: its parts, then their SHA-256.
+struct Sending {
+    image: ImageStream,
+    left: u64,
+    /// Of the parts so far, until it was sent.
+    hash: Option<Sha256>,
+}
+
+impl Sending {
+    async fn next(&mut self) -> Result<Option<SnapshotResponse>, Status> {
+        let blob = match (self.image.next().await, &mut self.hash) {
+            (Some(part), Some(hash)) => {
+                let part = part.map_err(|error| Status::unknown(error.to_string()))?;
+                hash.update(&part);
+                self.left = self.left.saturating_sub(part.len() as u64);
+                part
+            }
+            _ => match self.hash.take() {
+                Some(hash) => Bytes::copy_from_slice(&hash.finalize()),
+                None => return Ok(None),
+            },
+        };
+        let version = STORAGE_VERSION.to_owned();
+        let remaining_bytes = self.left;
+        Ok(Some(SnapshotResponse { header: None, remaining_bytes, blob, version }))
     }
 }
 

@@ -13,6 +13,7 @@ mod lease;
 mod lock;
 mod maintenance;
 mod status;
+mod voters;
 mod watch;
 
 use api::etcdserverpb::ResponseHeader;
@@ -28,6 +29,8 @@ use api::v3electionpb::election_server::ElectionServer;
 use api::v3lockpb::lock_server::LockServer;
 use server::Server;
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use voters::Voters;
 
 /// Bytes that a message may have beyond the largest request (etcd `grpcOverheadBytes`).
 pub const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -37,36 +40,45 @@ pub const OVERHEAD_BYTES: usize = 512 * 1024;
 pub fn routes(server: &Server) -> Routes {
     let limit = server.config().max_request_bytes + OVERHEAD_BYTES;
     let sent = i32::MAX as usize;
+    let voters = Voters(server.clone());
     Routes::new(
         KvServer::new(kv::Kv::new(server.clone()))
             .max_decoding_message_size(limit)
             .max_encoding_message_size(sent),
     )
     .add_service(
-        WatchServer::new(watch::Watch::new(server.clone()))
-            .max_decoding_message_size(limit)
-            .max_encoding_message_size(sent),
-    )
-    .add_service(
-        LeaseServer::new(lease::Lease::new(server.clone())).max_decoding_message_size(limit),
-    )
-    .add_service(
-        ClusterServer::new(cluster::Cluster::new(server.clone())).max_decoding_message_size(limit),
-    )
-    .add_service(
         MaintenanceServer::new(maintenance::Maintenance::new(server.clone()))
             .max_decoding_message_size(limit)
             .max_encoding_message_size(sent),
     )
-    .add_service(
+    .add_service(InterceptedService::new(
+        WatchServer::new(watch::Watch::new(server.clone()))
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(sent),
+        voters.clone(),
+    ))
+    .add_service(InterceptedService::new(
+        LeaseServer::new(lease::Lease::new(server.clone())).max_decoding_message_size(limit),
+        voters.clone(),
+    ))
+    .add_service(InterceptedService::new(
+        ClusterServer::new(cluster::Cluster::new(server.clone())).max_decoding_message_size(limit),
+        voters.clone(),
+    ))
+    .add_service(InterceptedService::new(
         LockServer::new(lock::Concurrency::new(server.clone())).max_decoding_message_size(limit),
-    )
-    .add_service(
+        voters.clone(),
+    ))
+    .add_service(InterceptedService::new(
         ElectionServer::new(lock::Concurrency::new(server.clone()))
             .max_decoding_message_size(limit),
-    )
-    .add_service(AuthServer::new(auth::Auth::new(server.clone())).max_decoding_message_size(limit))
-    .add_service(HealthServer::new(health::Health))
+        voters.clone(),
+    ))
+    .add_service(InterceptedService::new(
+        AuthServer::new(auth::Auth::new(server.clone())).max_decoding_message_size(limit),
+        voters.clone(),
+    ))
+    .add_service(InterceptedService::new(HealthServer::new(health::Health), voters))
     .prepare()
 }
 

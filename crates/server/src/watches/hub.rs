@@ -313,6 +313,27 @@ impl<O: Outbox> Hub<O> {
         }
     }
 
+    /// Another store took the place of all that was: what happened in between is in it, or was
+    /// compacted, and is told as to those who were behind.
+    pub(crate) fn replaced(&mut self, revision: i64, compacted: i64) {
+        let first_missed = self.revision + 1;
+        (self.revision, self.compacted) = (revision, compacted);
+        let mut missing = Vec::new();
+        for (id, stream) in &mut self.streams {
+            for (watch_id, watcher) in &mut stream.watchers {
+                if watcher.synced && watcher.next <= revision {
+                    watcher.synced = false;
+                    watcher.next = watcher.next.max(first_missed);
+                    missing.push(((*id, *watch_id), watcher.options.clone()));
+                }
+            }
+        }
+        for (place, options) in missing {
+            self.forget(place, &options);
+            self.behind.push_back(place);
+        }
+    }
+
     /// Revisions before this one can be read no more.
     pub(crate) fn compacted(&mut self, revision: i64) {
         self.compacted = self.compacted.max(revision);

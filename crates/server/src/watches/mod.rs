@@ -31,6 +31,7 @@ const IDLE: Duration = Duration::from_millis(100);
 
 enum Input {
     Changed { changes: Vec<Arc<Changes>>, compacted: i64 },
+    Replaced { revision: i64, compacted: i64 },
     Open { id: u64, outbox: mpsc::Sender<WatchItem> },
     Say { id: u64, command: Command },
     Progress { id: u64 },
@@ -62,6 +63,11 @@ impl ChangesSender {
     pub(crate) fn send(&self, changes: Vec<Arc<Changes>>, compacted: i64) {
         // A thread that is gone has nobody to tell.
         let _ = self.inbox.send(Input::Changed { changes, compacted });
+    }
+
+    pub(crate) fn replaced(&self, revision: i64, compacted: i64) {
+        // As above.
+        let _ = self.inbox.send(Input::Replaced { revision, compacted });
     }
 }
 
@@ -198,6 +204,7 @@ fn run(mut hub: Hub<mpsc::Sender<WatchItem>>, views: &Views, inbox: &Receiver<In
                     let view = views.latest();
                     changes.iter().for_each(|changes| hub.changed(changes, &view));
                 }
+                Input::Replaced { revision, compacted } => hub.replaced(revision, compacted),
                 Input::Open { id, outbox } => hub.open(id, outbox),
                 Input::Say { id, command } => hub.command(id, command),
                 Input::Progress { id } => hub.progress(id),

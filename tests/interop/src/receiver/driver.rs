@@ -63,7 +63,7 @@ impl Driver {
         mut stop: watch::Receiver<bool>,
     ) -> Result<()> {
         let transport = self.transport.clone();
-        let serving = tokio::spawn(async move { transport.serve(listener).await });
+        let serving = tokio::spawn(async move { transport.serve(listener, peer::NoOthers).await });
         let result = self.drive(&mut inbox, &mut stop).await;
         // Whoever still hands over messages is told that nobody takes them.
         inbox.close();

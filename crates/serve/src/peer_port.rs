@@ -1,0 +1,131 @@
+//! What the peer port serves beside the peer protocol: who the members are, the version, the
+//! hash by which members compare their keys.
+//!
+//! Source: etcd `server/etcdserver/api/etcdhttp/peer.go`, `server/etcdserver/corrupt.go`.
+
+use api::version::{STORAGE_VERSION, VERSION};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Request, Response, StatusCode};
+use mvcc::Read as _;
+use peer::{BoxFuture, Others, ResponseBody};
+use serde::Deserialize;
+use serde_json::json;
+use server::Server;
+
+/// Bytes of a request's body, at most.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// The paths over a member.
+#[derive(Debug, Clone)]
+pub struct PeerPaths(pub Server);
+
+impl Others for PeerPaths {
+    fn answer(&self, request: Request<Incoming>) -> BoxFuture<'_, Option<Response<ResponseBody>>> {
+        let server = &self.0;
+        Box::pin(async move {
+            Some(match request.uri().path() {
+                "/version" => get_only(&request, || version(server)),
+                "/members" => get_only(&request, || members(server)),
+                "/members/hashkv" => hash_kv(server, request).await,
+                _ => return None,
+            })
+        })
+    }
+}
+
+fn get_only(
+    request: &Request<Incoming>,
+    answer: impl FnOnce() -> Response<ResponseBody>,
+) -> Response<ResponseBody> {
+    if request.method() == Method::GET { answer() } else { not_allowed() }
+}
+
+fn version(server: &Server) -> Response<ResponseBody> {
+    let decided = server.cluster().version().map(|version| version.to_string());
+    let cluster = decided.unwrap_or_else(|| "not_decided".to_owned());
+    let text = format!(
+        r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{STORAGE_VERSION}"}}"#
+    );
+    body(StatusCode::OK, text)
+}
+
+fn members(server: &Server) -> Response<ResponseBody> {
+    let cluster = server.cluster();
+    body(StatusCode::OK, member::members_json(cluster.members()) + "\n")
+}
+
+/// As Go writes it into JSON.
+#[derive(Deserialize)]
+struct HashRequest {
+    #[serde(default)]
+    revision: i64,
+}
+
+/// Compat: the request is JSON in the body of a GET.
+async fn hash_kv(server: &Server, request: Request<Incoming>) -> Response<ResponseBody> {
+    if request.method() != Method::GET {
+        return not_allowed();
+    }
+    let cluster_id = member::format_id(server.cluster_id());
+    let asked = request.headers().get("x-etcd-cluster-id");
+    if asked.is_some_and(|id| !id.is_empty() && id.as_bytes() != cluster_id.as_bytes()) {
+        return error(StatusCode::PRECONDITION_FAILED, "cluster ID mismatch");
+    }
+    let read = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let Ok(read) = read else {
+        return error(StatusCode::BAD_REQUEST, "error reading body");
+    };
+    let asked = serde_json::from_slice::<HashRequest>(&read.to_bytes());
+    let Ok(HashRequest { revision }) = asked else {
+        return error(StatusCode::BAD_REQUEST, "error unmarshalling request");
+    };
+    let view = server.view();
+    let present = view.revision();
+    let hashing = tokio::task::spawn_blocking(move || view.hash_by_revision(revision));
+    let Ok(hashed) = hashing.await else {
+        return error(StatusCode::INTERNAL_SERVER_ERROR, "hashing was cut short");
+    };
+    match hashed {
+        Ok(hash) => {
+            let answer = json!({
+                "header": { "revision": present },
+                "hash": hash.hash,
+                "compact_revision": hash.compact_revision,
+                "hash_revision": hash.hash_revision,
+            });
+            body(StatusCode::OK, answer.to_string())
+        }
+        Err(refused) => error(StatusCode::BAD_REQUEST, &refused.to_string()),
+    }
+}
+
+fn body(status: StatusCode, text: String) -> Response<ResponseBody> {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+fn not_allowed() -> Response<ResponseBody> {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
+}
+
+/// An error as Go's `http.Error` writes it.
+fn error(status: StatusCode, text: &str) -> Response<ResponseBody> {
+    let mut response = body(status, format!("{text}\n"));
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+fn full(text: String) -> ResponseBody {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
+}
