@@ -131,6 +131,15 @@ const LINES: [Line; 17] = [
         ],
     },
     Line {
+        id: "4.3",
+        title: "a learner of a real cluster under random load, hashes and buckets equal",
+        steps: &[
+            "cargo xtask test -p quorate-interop --test learner",
+            "QUORATE_LEARNER_ENTRIES=100000 QUORATE_LEARNER_SEED=50000 \
+             cargo xtask test -p quorate-interop --test learner",
+        ],
+    },
+    Line {
         id: "4.5",
         title: "300 rounds of kill -9 under load",
         steps: &["QUORATE_KILLS=300 cargo xtask test -p quorate-process --test kill"],

@@ -12,7 +12,6 @@ use hyper::{Method, Request, Response, StatusCode};
 use mvcc::Read as _;
 use peer::{BoxFuture, Others, ResponseBody};
 use serde::Deserialize;
-use serde_json::json;
 use server::Server;
 
 /// Bytes of a request's body, at most.
@@ -90,13 +89,18 @@ async fn hash_kv(server: &Server, request: Request<Incoming>) -> Response<Respon
     };
     match hashed {
         Ok(hash) => {
-            let answer = json!({
-                "header": { "revision": present },
-                "hash": hash.hash,
-                "compact_revision": hash.compact_revision,
-                "hash_revision": hash.hash_revision,
-            });
-            body(StatusCode::OK, answer.to_string())
+            // In Go's order, and what is 0 is left out.
+            let mut answer = format!(r#"{{"header":{{"revision":{present}}}"#);
+            let fields = [
+                ("hash", i64::from(hash.hash)),
+                ("compact_revision", hash.compact_revision),
+                ("hash_revision", hash.hash_revision),
+            ];
+            for (name, value) in fields.into_iter().filter(|(_, value)| *value != 0) {
+                answer += &format!(r#","{name}":{value}"#);
+            }
+            answer.push('}');
+            body(StatusCode::OK, answer)
         }
         Err(refused) => error(StatusCode::BAD_REQUEST, &refused.to_string()),
     }

@@ -4,13 +4,14 @@
 //! [`generate`](generator::generate) makes programs of [`Step`]s, [`Pair::run`] runs one on two
 //! servers, [`shrink`](shrink::shrink) makes one that shows a difference small, and
 //! [`text`] writes it down so that it can be run again. [`KEPT`](kept::KEPT) lists what may differ
-//! and why; nothing else is passed over.
+//! and why; nothing else is passed over. [`Load`] sends programs to one server alone.
 //!
 //! What it is not: a model. It knows nothing of what is right, and a mistake that both servers
 //! make is not found here.
 
 pub mod generator;
 pub mod kept;
+mod load;
 mod pair;
 mod requests;
 mod revisions;
@@ -19,6 +20,7 @@ mod side;
 pub mod text;
 mod watches;
 
+pub use load::Load;
 pub use pair::{Difference, Pair, Tally};
 pub use requests::{Request, Response};
 pub use revisions::{ME, NOW};

@@ -25,6 +25,8 @@ const READY: &str = "ready to serve client requests";
 pub struct Options {
     /// Flags beside those that name folder and ports.
     pub flags: Vec<String>,
+    /// The members of the cluster that it joins, as `name=url,...`; empty for one of its own.
+    pub joins: String,
 }
 
 impl Options {
@@ -44,7 +46,7 @@ impl Options {
     }
 }
 
-/// A server of one member. Dropping it kills it and removes its folder.
+/// A server, alone or a member of a cluster. Dropping it kills it and removes its folder.
 #[derive(Debug)]
 pub struct Server {
     child: Option<Child>,
@@ -70,13 +72,22 @@ impl Server {
     /// If it is not; its log is in the message.
     #[must_use]
     pub fn start(program: &Program, options: Options) -> Self {
+        let mut server = Self::prepare(program, options);
+        server.start_again();
+        server
+    }
+
+    /// A server that has its folder and ports, and is not started.
+    ///
+    /// # Panics
+    /// If there is no room for it.
+    #[must_use]
+    pub fn prepare(program: &Program, options: Options) -> Self {
         let [client, peer] = free_addresses();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let log = Arc::default();
         let program = program.clone();
-        let mut server = Self { child: None, log, program, options, client, peer, folder };
-        server.start_again();
-        server
+        Self { child: None, log, program, options, client, peer, folder }
     }
 
     /// Starts it on the folder that it left, and waits until it is ready.
@@ -97,12 +108,17 @@ impl Server {
         let client = format!("http://{}", self.client);
         let peer = format!("http://{}", self.peer);
         let mut command = Command::new(&self.program.path);
+        let mut members = format!("m={peer}");
+        if !self.options.joins.is_empty() {
+            members = format!("{},{members}", self.options.joins);
+            command.arg("--initial-cluster-state=existing");
+        }
         command.args(["--name=m", "--logger=zap"]).arg("--data-dir").arg(self.data_dir());
         command.arg(format!("--listen-client-urls={client}"));
         command.arg(format!("--advertise-client-urls={client}"));
         command.arg(format!("--listen-peer-urls={peer}"));
         command.arg(format!("--initial-advertise-peer-urls={peer}"));
-        command.arg(format!("--initial-cluster=m={peer}")).args(&self.options.flags);
+        command.arg(format!("--initial-cluster={members}")).args(&self.options.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let stderr = child.stderr.take().expect("stderr is a pipe");
