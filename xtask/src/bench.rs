@@ -4,13 +4,14 @@ use crate::shell;
 use anyhow::{Result, ensure};
 
 /// Name of the bench and the package it belongs to.
-const BENCHES: [(&str, &str); 6] = [
+const BENCHES: [(&str, &str); 7] = [
     ("commits", "quorate-raft"),
     ("append", "quorate-wal"),
     ("store", "quorate-beside-lmdb"),
     ("compact", "quorate-backend"),
     ("image", "quorate-bolt"),
     ("puts", "quorate-raftexample"),
+    ("server", "quorate-process"),
 ];
 
 /// Runs the bench `name`, or all.

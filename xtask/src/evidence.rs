@@ -144,6 +144,11 @@ const LINES: [Line; 17] = [
         title: "300 rounds of kill -9 under load",
         steps: &["QUORATE_KILLS=300 cargo xtask test -p quorate-process --test kill"],
     },
+    Line {
+        id: "4.7",
+        title: "the server beside the real etcd",
+        steps: &["cargo xtask bench server"],
+    },
 ];
 
 /// Lines of a step's output that are shown again under its figure.

@@ -225,12 +225,44 @@ impl Server {
     /// If it does not run, or the kernel does not tell.
     #[must_use]
     pub fn memory_peak_mib(&self) -> u64 {
-        let pid = self.child.as_ref().expect("it runs").id();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
-        let status = status.expect("the kernel tells of a process that runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        self.memory_mib("VmHWM:")
+    }
+
+    /// The memory that it has now, in MiB, as the kernel counts.
+    ///
+    /// # Panics
+    /// As above.
+    #[must_use]
+    pub fn memory_now_mib(&self) -> u64 {
+        self.memory_mib("VmRSS:")
+    }
+
+    fn memory_mib(&self, field: &str) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("VmHWM is a number of kB") / 1024
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("memory is a number of kB") / 1024
+    }
+
+    /// The processor time that it has used so far, in user and kernel mode. Counted in hundredths
+    /// of a second.
+    ///
+    /// # Panics
+    /// As above.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let stat = self.proc("stat");
+        // The second field is a name in brackets, and may have anything in it.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks = ticks.map(|ticks| ticks.parse::<u64>().expect("ticks are a number"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+
+    fn proc(&self, file: &str) -> String {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let read = std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+        read.expect("the kernel tells of a process that runs")
     }
 
     /// The end of its log.
