@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 17] = [
+const LINES: [Line; 19] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
