@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select, tick};
 use member::Cluster;
 use mvcc::{Changes, Progress};
-use raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, Snapshot};
+use raftpb::{ConfChangeType, Entry, EntryType, Message, Snapshot};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
@@ -131,27 +131,25 @@ impl<O: Outside> ApplyLoop<O> {
         for work in works {
             if let Some(snapshot) = &work.snapshot {
                 self.install(snapshot)?;
-                let (index, changes) = (snapshot.index(), Vec::new());
-                tell_applied(&self.done, Applied { index, changes, responses: work.responses });
+                let (index, responses) = (snapshot.index(), work.responses);
+                tell_applied(&self.done, Applied { index, responses, ..Applied::default() });
                 continue;
             }
-            let mut changes = Vec::new();
             let mut replies = Vec::new();
-            let mut index = 0;
+            let mut applied = Applied { responses: work.responses, ..Applied::default() };
             for entry in &work.entries {
-                (index, self.term) = (entry.index(), entry.term());
+                (applied.index, self.term) = (entry.index(), entry.term());
                 match entry.r#type() {
                     EntryType::EntryNormal => self.apply_normal(entry, &mut replies)?,
-                    EntryType::EntryConfChange => {
-                        changes.push(self.apply_change(entry, &mut replies)?);
-                    }
+                    EntryType::EntryConfChange => self.apply_change(entry, &mut applied)?,
                     EntryType::EntryConfChangeV2 => {
+                        let index = entry.index();
                         let reason = "a kind of change that etcd never makes".to_owned();
                         return Err(Fatal::Entry { index, reason });
                     }
                 }
             }
-            self.finish(index, changes, replies, work.responses);
+            self.finish(applied, replies);
         }
         Ok(self.machine.mvcc().compact_revision() > before)
     }
@@ -172,17 +170,13 @@ impl<O: Outside> ApplyLoop<O> {
         Ok(())
     }
 
-    fn apply_change(
-        &mut self,
-        entry: &Entry,
-        replies: &mut Vec<(u64, Result<Reply, Error>)>,
-    ) -> Result<Option<ConfChange>, Fatal> {
+    fn apply_change(&mut self, entry: &Entry, applied: &mut Applied) -> Result<(), Fatal> {
         let outcome = self.machine.apply_change(entry).map_err(fatal)?;
         let reply = match &outcome.refused {
             None => Ok(Reply::Done),
-            Some(refused) => Err(Error::Other(refused.to_string())),
+            Some(refused) => Err(Error::from(*refused)),
         };
-        replies.push((outcome.id, reply));
+        applied.replies.push((outcome.id, reply));
         if let Some(change) = &outcome.change {
             let id = change.node_id();
             if change.r#type() == ConfChangeType::ConfChangeRemoveNode {
@@ -191,17 +185,13 @@ impl<O: Outside> ApplyLoop<O> {
                 self.outside.member_added(id, &member.peer_urls);
             }
         }
-        Ok(outcome.change)
+        applied.changes.push(outcome.change);
+        Ok(())
     }
 
     /// Makes a piece of work visible, answers, and tells raft.
-    fn finish(
-        &mut self,
-        index: u64,
-        changes: Vec<Option<ConfChange>>,
-        replies: Vec<(u64, Result<Reply, Error>)>,
-        responses: Vec<Message>,
-    ) {
+    fn finish(&mut self, applied: Applied, replies: Vec<(u64, Result<Reply, Error>)>) {
+        let index = applied.index;
         self.machine.commit(index, self.term);
         let shared = &self.shared;
         for event in self.machine.take_lease_events() {
@@ -234,7 +224,7 @@ impl<O: Outside> ApplyLoop<O> {
         if self.machine.take_no_space() {
             self.outside.no_space();
         }
-        tell_applied(&self.done, Applied { index, changes, responses });
+        tell_applied(&self.done, applied);
     }
 
     /// Goes on from a snapshot that a peer sent; its database is here already.

@@ -45,6 +45,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// Learners there may be.
     pub max_learners: usize,
+    /// Whether to refuse changes of members that could cost the quorum.
+    pub strict_reconfig_check: bool,
     /// Whether to skip every sync: a crash of the machine then loses what was acknowledged.
     pub unsafe_no_fsync: bool,
     /// Keys a compaction looks at before it pauses.
@@ -99,6 +101,7 @@ impl Default for Config {
             max_request_bytes: 3 << 19,
             max_txn_ops: 128,
             max_learners: 1,
+            strict_reconfig_check: true,
             unsafe_no_fsync: false,
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),

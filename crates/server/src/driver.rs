@@ -14,6 +14,7 @@
 //! What it is not: a thread or a clock ([`crate::threads`] has those).
 
 use crate::Error;
+use apply::Reply;
 use bytes::Bytes;
 use raft::{LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage, RawNode, SoftState, StateType};
 use raftpb::{ConfChange, MembershipChange, Message, Snapshot};
@@ -26,11 +27,18 @@ pub(crate) const WORK_MAX: usize = 64;
 /// Proposals that wait for a leader, at most; then new ones are refused.
 const HELD_MAX: usize = 4096;
 
+/// Changes of members that wait for a leader, at most.
+const CHANGES_HELD_MAX: usize = 64;
+
 /// Ticks after which an unanswered round of reads is asked again (etcd: 500 ms).
 const READ_RETRY_TICKS: u32 = 5;
 
 /// Who waits for a read to be confirmed.
 pub(crate) type ReadWaiter = oneshot::Sender<Result<(), Error>>;
+
+/// The last index of the log that a member has, if there is such a member, and the leader's own;
+/// `None` from a member that does not lead.
+pub(crate) type Matches = Option<(Option<u64>, u64)>;
 
 /// What the driver is told.
 #[derive(Debug)]
@@ -41,6 +49,16 @@ pub(crate) enum Input {
     Propose {
         id: u64,
         data: Bytes,
+    },
+    /// A change of members for the log.
+    Configure {
+        id: u64,
+        change: ConfChange,
+    },
+    /// How much of the log a member has, and this one.
+    Matches {
+        id: u64,
+        answer: oneshot::Sender<Matches>,
     },
     /// Linearizable reads.
     Read(ReadWaiter),
@@ -63,12 +81,14 @@ pub(crate) enum Input {
 }
 
 /// What the apply stage did with one piece of work.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Applied {
     /// Index of the last entry applied.
     pub index: u64,
     /// Changes of members, in order; `None` for one that was refused.
     pub changes: Vec<Option<ConfChange>>,
+    /// What those who asked for the changes are told once raft has them in force.
+    pub replies: Vec<(u64, Result<Reply, Error>)>,
     /// For raft.
     pub responses: Vec<Message>,
 }
@@ -79,8 +99,8 @@ pub(crate) struct Outbox {
     pub to_peers: Vec<Message>,
     pub appends: Vec<Message>,
     pub applies: Vec<Message>,
-    /// Ids of proposals that raft did not take, and why.
-    pub dropped: Vec<(u64, Error)>,
+    /// What proposals came to: those that raft did not take, and changes of members.
+    pub replies: Vec<(u64, Result<Reply, Error>)>,
     /// Who leads, if that changed.
     pub soft_state: Option<SoftState>,
 }
@@ -108,6 +128,8 @@ pub(crate) struct Driver {
     id: u64,
     raw: RawNode<MemoryStorage>,
     proposals: Vec<(u64, Bytes)>,
+    /// Changes of members, which wait for a leader as proposals do.
+    changes: Vec<(u64, ConfChange)>,
     held: VecDeque<(u64, Bytes)>,
     reads: Vec<ReadWaiter>,
     round: Option<Round>,
@@ -126,6 +148,7 @@ impl Driver {
             id,
             raw,
             proposals: Vec::new(),
+            changes: Vec::new(),
             held: VecDeque::new(),
             reads: Vec::new(),
             round: None,
@@ -168,6 +191,11 @@ impl Driver {
         match input {
             Input::Tick => self.tick(),
             Input::Propose { id, data } => self.proposals.push((id, data)),
+            Input::Configure { id, change } => self.changes.push((id, change)),
+            Input::Matches { id, answer } => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.matches(id));
+            }
             Input::Read(waiter) => self.reads.push(waiter),
             Input::Step(message) => self.step_raft(message),
             Input::Appended(message) => self.take_appended(message, out),
@@ -216,6 +244,7 @@ impl Driver {
             self.raw.apply_conf_change(&change.to_v2()).expect("it was checked when proposed");
         }
         self.deliver(applied.responses, out);
+        out.replies.extend(applied.replies);
         if self.lead == raft::NONE {
             self.campaign_alone();
         }
@@ -246,8 +275,25 @@ impl Driver {
         }
     }
 
+    fn matches(&self, id: u64) -> Matches {
+        let status = self.raw.status();
+        let own = status.progress.get(&self.id)?.matched;
+        Some((status.progress.get(&id).map(|progress| progress.matched), own))
+    }
+
     /// Gives raft all proposals at once.
     fn propose(&mut self, out: &mut Outbox) {
+        if self.lead != raft::NONE {
+            for (id, change) in self.changes.drain(..) {
+                if let Err(error) = self.raw.propose_conf_change(&change) {
+                    out.replies.push((id, Err(Error::Other(error.to_string()))));
+                }
+            }
+        }
+        let surplus = self.changes.len().saturating_sub(CHANGES_HELD_MAX);
+        for (id, _) in self.changes.drain(..surplus) {
+            out.replies.push((id, Err(api::Error::TooManyRequests.into())));
+        }
         if self.proposals.is_empty() && (self.held.is_empty() || self.lead == raft::NONE) {
             return;
         }
@@ -256,7 +302,7 @@ impl Driver {
                 if self.held.len() < HELD_MAX {
                     self.held.push_back((id, data));
                 } else {
-                    out.dropped.push((id, api::Error::TooManyRequests.into()));
+                    out.replies.push((id, Err(api::Error::TooManyRequests.into())));
                 }
             }
             return;
@@ -270,7 +316,7 @@ impl Driver {
         // All or none are taken; one by one, some may be.
         for (id, data) in batch {
             if let Err(error) = self.raw.propose(data) {
-                out.dropped.push((id, Error::Other(error.to_string())));
+                out.replies.push((id, Err(Error::Other(error.to_string()))));
             }
         }
     }

@@ -13,6 +13,20 @@ pub enum Error {
     Other(String),
 }
 
+impl From<member::Rejected> for Error {
+    fn from(refused: member::Rejected) -> Self {
+        use member::Rejected;
+        Self::Api(match refused {
+            // One that is gone is not found either.
+            Rejected::IdRemoved | Rejected::IdNotFound => api::Error::MemberNotFound,
+            Rejected::IdExists => api::Error::MemberExist,
+            Rejected::PeerUrlExists => api::Error::PeerUrlExist,
+            Rejected::NotLearner => api::Error::MemberNotLearner,
+            Rejected::TooManyLearners => api::Error::TooManyLearners,
+        })
+    }
+}
+
 /// Why a member cannot start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {

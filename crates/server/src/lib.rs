@@ -21,6 +21,7 @@ mod install;
 mod join;
 mod leases;
 mod link;
+mod members;
 mod propose;
 mod read;
 mod requests;

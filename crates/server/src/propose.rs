@@ -34,7 +34,7 @@ impl Server {
         self.wait_for(id, Input::Propose { id, data: data.into() }).await
     }
 
-    async fn wait_for(&self, id: u64, input: Input) -> Result<Reply, Error> {
+    pub(crate) async fn wait_for(&self, id: u64, input: Input) -> Result<Reply, Error> {
         let shared = &self.shared;
         let mut waiting = shared.waiters.register(id);
         send(shared, input)?;

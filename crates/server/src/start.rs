@@ -349,8 +349,8 @@ impl threads::Outside for DriverOutside {
                 "raft leader changed"
             );
         }
-        for (id, error) in out.dropped.drain(..) {
-            self.shared.waiters.complete(id, Err(error));
+        for (id, reply) in out.replies.drain(..) {
+            self.shared.waiters.complete(id, reply);
         }
         let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
             .into_iter()

@@ -115,6 +115,7 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
         max_request_bytes: narrow("max-request-bytes", number(raw, "max-request-bytes")?)?,
         max_txn_ops: narrow("max-txn-ops", number(raw, "max-txn-ops")?)?,
         max_learners: narrow("max-learners", number(raw, "max-learners")?)?,
+        strict_reconfig_check: raw.get("strict-reconfig-check") == "true",
         unsafe_no_fsync: raw.get("unsafe-no-fsync") == "true",
         compaction_batch: match number(raw, "compaction-batch-limit")? {
             0 => 1000,

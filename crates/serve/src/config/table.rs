@@ -264,12 +264,11 @@ pub const FLAGS: [Flag; 113] = [
         "discovery",
     ),
     waits("Clustering", "discovery-srv-name", "", "suffix of the SRV records", "discovery"),
-    switch(waits(
+    switch(works(
         "Clustering",
         "strict-reconfig-check",
         "true",
-        "refuse changes of members that would cost the quorum",
-        "changes of members",
+        "refuse changes of members that could cost the quorum",
     )),
     switch(works(
         "Clustering",

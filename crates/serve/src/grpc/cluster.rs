@@ -9,6 +9,7 @@ use api::etcdserverpb::{
     MemberUpdateRequest, MemberUpdateResponse,
 };
 use server::Server;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::{Request, Response, Status};
 
 pub(crate) struct Cluster {
@@ -23,37 +24,52 @@ impl Cluster {
     }
 }
 
-fn not_built<T>(what: &str) -> Answer<T> {
-    Err(Status::unimplemented(format!("{what} is not built yet")))
-}
-
 #[tonic::async_trait]
 impl cluster_server::Cluster for Cluster {
-    async fn member_add(&self, _: Request<MemberAddRequest>) -> Answer<MemberAddResponse> {
-        not_built("MemberAdd")
+    async fn member_add(&self, request: Request<MemberAddRequest>) -> Answer<MemberAddResponse> {
+        let MemberAddRequest { peer_urls, is_learner } = request.into_inner();
+        let urls = member::parse_urls(peer_urls.iter().map(String::as_str));
+        let urls = urls.map_err(|_| api::Error::MemberBadUrls)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Two with the same URLs, one after the other, are two members.
+        let mut added = member::Member::new("", urls, "", Some(now.as_secs()));
+        added.is_learner = is_learner;
+        let cluster = self.server.add_member(&added).await.map_err(status)?;
+        let mut response =
+            MemberAddResponse { header: None, member: Some(told(&added)), members: list(&cluster) };
+        fill(&self.server, &mut response.header);
+        Ok(Response::new(response))
     }
 
-    async fn member_remove(&self, _: Request<MemberRemoveRequest>) -> Answer<MemberRemoveResponse> {
-        not_built("MemberRemove")
+    async fn member_remove(
+        &self,
+        request: Request<MemberRemoveRequest>,
+    ) -> Answer<MemberRemoveResponse> {
+        let removed = self.server.remove_member(request.into_inner().id).await;
+        let members = list(&*removed.map_err(status)?);
+        let mut response = MemberRemoveResponse { header: None, members };
+        fill(&self.server, &mut response.header);
+        Ok(Response::new(response))
     }
 
-    async fn member_update(&self, _: Request<MemberUpdateRequest>) -> Answer<MemberUpdateResponse> {
-        not_built("MemberUpdate")
+    async fn member_update(
+        &self,
+        request: Request<MemberUpdateRequest>,
+    ) -> Answer<MemberUpdateResponse> {
+        let MemberUpdateRequest { id, peer_urls } = request.into_inner();
+        let updated = self.server.update_member(id, peer_urls).await;
+        let members = list(&*updated.map_err(status)?);
+        let mut response = MemberUpdateResponse { header: None, members };
+        fill(&self.server, &mut response.header);
+        Ok(Response::new(response))
     }
 
     async fn member_list(&self, request: Request<MemberListRequest>) -> Answer<MemberListResponse> {
         if request.into_inner().linearizable {
             self.server.linearizable().await.map_err(status)?;
         }
-        let cluster = self.server.cluster();
-        let members = cluster.members().map(|member| Member {
-            id: member.id,
-            name: member.name.clone(),
-            peer_urls: member.peer_urls.clone(),
-            client_urls: member.client_urls.clone(),
-            is_learner: member.is_learner,
-        });
-        let mut response = MemberListResponse { header: None, members: members.collect() };
+        let members = list(&self.server.cluster());
+        let mut response = MemberListResponse { header: None, members };
         // Compat: answers about members have no revision.
         fill(&self.server, &mut response.header);
         Ok(Response::new(response))
@@ -61,8 +77,26 @@ impl cluster_server::Cluster for Cluster {
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Answer<MemberPromoteResponse> {
-        not_built("MemberPromote")
+        let promoted = self.server.promote_member(request.into_inner().id).await;
+        let members = list(&*promoted.map_err(status)?);
+        let mut response = MemberPromoteResponse { header: None, members };
+        fill(&self.server, &mut response.header);
+        Ok(Response::new(response))
+    }
+}
+
+fn list(cluster: &member::Cluster) -> Vec<Member> {
+    cluster.members().map(told).collect()
+}
+
+fn told(member: &member::Member) -> Member {
+    Member {
+        id: member.id,
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        client_urls: member.client_urls.clone(),
+        is_learner: member.is_learner,
     }
 }
