@@ -363,10 +363,15 @@ impl Driver {
         }
     }
 
-    /// Reads of a round that another leader was asked for are told: it may never be answered.
+    /// Reads of a round that another leader was asked for are told: it may never be answered. A
+    /// round that nobody was there to answer is asked again at once.
     fn lead_changes(&mut self, lead: u64) {
         let changed = lead != self.lead && lead != raft::NONE && self.lead != raft::NONE;
+        let found = self.lead == raft::NONE && lead != raft::NONE;
         self.lead = lead;
+        if let Some(round) = self.round.as_ref().filter(|_| found) {
+            self.raw.read_index(context_bytes(round.context));
+        }
         if changed && let Some(round) = self.round.take() {
             for waiter in round.waiters {
                 let _ = waiter.send(Err(api::Error::LeaderChanged.into()));
