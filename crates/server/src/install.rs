@@ -24,10 +24,16 @@ pub(crate) fn receive(dirs: &Dirs, from: &mut dyn io::Read, index: u64) -> Resul
     let snapshotter = Snapshotter::new(Arc::new(OsFs), &dirs.snap);
     snapshotter.save_db_from(from, index)?;
     let path = snapshotter.db_file_path(index)?;
-    let Err(error) = open_database(&path)?.check() else { return Ok(()) };
-    let removed = OsFs.remove(&path);
-    removed.map_err(|source| Fatal::Disk { path: path.clone(), source })?;
-    Err(Fatal::Image { path, source: error.into() })
+    let checked = open_database(&path).and_then(|database| {
+        let failed =
+            |source: bolt::Error| Fatal::Image { path: path.clone(), source: source.into() };
+        database.check().map(drop).map_err(failed)
+    });
+    if checked.is_err() {
+        // The next one of the same index must not be taken for here already.
+        OsFs.remove(&path).map_err(|source| Fatal::Disk { path: path.clone(), source })?;
+    }
+    checked
 }
 
 fn open_database(path: &Path) -> Result<bolt::Reader<Database>, Fatal> {
@@ -54,10 +60,9 @@ pub(crate) fn prepare(
 
 /// Puts `store.new` into the place of the store, which nobody has open.
 pub(crate) fn swap(dirs: &Dirs) -> Result<(), Fatal> {
-    let fs = OsFs;
     remove_dir(&OsFs, &dirs.old_store)?;
     let rename = |from: &Path, to: &Path| {
-        fs.rename(from, to).map_err(|source| Fatal::Disk { path: from.to_owned(), source })
+        OsFs.rename(from, to).map_err(|source| Fatal::Disk { path: from.to_owned(), source })
     };
     rename(&dirs.store, &dirs.old_store)?;
     rename(&dirs.new_store, &dirs.store)?;
@@ -130,5 +135,23 @@ impl ReadAt for Database {
 
     fn byte_len(&self) -> io::Result<u64> {
         self.0.len().map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_not_sound_is_not_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let config = crate::Config { data_dir: home.path().to_owned(), ..Default::default() };
+        let dirs = Dirs::new(&config);
+        OsFs.create_dir_all(&dirs.snap).unwrap();
+        for bytes in [&b"no database"[..], &[0; 16384]] {
+            let refused = receive(&dirs, &mut &*bytes, 7).unwrap_err();
+            assert!(matches!(refused, Fatal::Image { .. }), "{refused:?}");
+            assert_eq!(OsFs.read_dir(&dirs.snap).unwrap(), Vec::<String>::new());
+        }
     }
 }
