@@ -10,7 +10,7 @@ pub fn mask(output: &str, server: &Server) -> String {
     let mut masked = String::new();
     let mut word = String::new();
     for letter in text.chars().chain(['\n']) {
-        if letter.is_ascii_alphanumeric() || matches!(letter, '.' | 'µ') {
+        if letter.is_ascii_alphanumeric() || matches!(letter, '.' | '\u{b5}') {
             word.push(letter);
             continue;
         }
@@ -33,7 +33,7 @@ fn mask_word(word: &str, left: bool) -> &str {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     };
     // Compat: a whole number of seconds is what a client asked for, not what something took.
-    let took = ["ns", "µs", "ms"].iter().any(|unit| word.strip_suffix(unit).is_some_and(is_number))
+    let took = ["ns", "\u{b5}s", "ms"].iter().any(|unit| word.strip_suffix(unit).is_some_and(is_number))
         || word.strip_suffix('s').is_some_and(|n| is_number(n) && (left || n.contains('.')));
     if took {
         return "DURATION";
@@ -57,7 +57,7 @@ mod tests {
             ("7587862094675217294", "ID"),
             ("1.234567ms", "DURATION"),
             ("10ms", "DURATION"),
-            ("919.532µs", "DURATION"),
+            ("919.532\u{b5}s", "DURATION"),
             ("1.5s", "DURATION"),
             ("300s", "300s"),
             ("greeting", "greeting"),
