@@ -33,8 +33,9 @@ fn mask_word(word: &str, left: bool) -> &str {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     };
     // Compat: a whole number of seconds is what a client asked for, not what something took.
-    let took = ["ns", "\u{b5}s", "ms"].iter().any(|unit| word.strip_suffix(unit).is_some_and(is_number))
-        || word.strip_suffix('s').is_some_and(|n| is_number(n) && (left || n.contains('.')));
+    let took =
+        ["ns", "\u{b5}s", "ms"].iter().any(|unit| word.strip_suffix(unit).is_some_and(is_number))
+            || word.strip_suffix('s').is_some_and(|n| is_number(n) && (left || n.contains('.')));
     if took {
         return "DURATION";
     }
