@@ -69,8 +69,9 @@ async fn run(checked: Checked) -> Result<()> {
     for listener in peers {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
+    let routes = serve::grpc::routes(&server);
     for (listener, url) in clients.into_iter().zip(&client_urls) {
-        let routes = serve::grpc::routes(&server);
+        let routes = routes.clone();
         let http = serve::http::router(&server);
         ports.spawn(serve::edge::run(listener, routes, http, stopping.clone()));
         tracing::info!(

@@ -33,4 +33,4 @@ pub use machine::{
     StateMachine,
 };
 pub use reply::Reply;
-pub use txn::{is_read_only, read};
+pub use txn::{answer_bytes, is_read_only, range_bytes, read};

@@ -16,7 +16,7 @@ use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse};
 use api::mvccpb::KeyValue;
 use lease::Lessor;
-use mvcc::{RangeQuery, Read, Txn, View};
+use mvcc::{Bounded, RangeQuery, Read, Txn, View};
 use std::cmp::Ordering;
 
 /// Whether no branch can write, so that the transaction need not go through the log.
@@ -73,6 +73,41 @@ pub fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, mvcc::Erro
         Failure::Refused(_) | Failure::Unknown | Failure::Cluster(_) => mvcc::Error::Compacted,
         Failure::Store(error) => error,
     })
+}
+
+/// Bytes that the answers of a transaction's ranges take, about, and at most as things are; 0 if
+/// it has none of many keys.
+#[must_use]
+pub fn answer_bytes(view: &View, request: &TxnRequest) -> u64 {
+    let branch = |ops: &[RequestOp]| {
+        let bytes = ops.iter().map(|op| match &op.request {
+            Some(Request::RequestRange(range))
+                if ops.len() > FEW || !range.range_end.is_empty() =>
+            {
+                range_bytes(view, &range_query(range))
+            }
+            Some(Request::RequestDeleteRange(delete)) if delete.prev_kv => {
+                let (key, range_end) = (delete.key.clone(), delete.range_end.clone());
+                range_bytes(view, &RangeQuery { key, range_end, ..RangeQuery::default() })
+            }
+            Some(Request::RequestTxn(nested)) => answer_bytes(view, nested),
+            _ => 0,
+        });
+        bytes.sum::<u64>()
+    };
+    branch(&request.success).max(branch(&request.failure))
+}
+
+/// Reads of so many single keys are not looked at.
+const FEW: usize = 4;
+
+/// Bytes that the answer of a range takes, about. One that cannot be answered takes none.
+#[must_use]
+pub fn range_bytes(view: &View, query: &RangeQuery) -> u64 {
+    match view.range_within(query, 0) {
+        Ok(Bounded::Needs(bytes)) => bytes,
+        Ok(Bounded::Answer(_)) | Err(_) => 0,
+    }
 }
 
 fn choose(txn: &impl Read, request: &TxnRequest, path: &mut Path) -> Result<(), Failure> {

@@ -38,7 +38,7 @@ pub use error::{Error, Result};
 pub use hash::KeyHash;
 pub use index::KeyRange;
 pub use past::{Past, PastChange};
-pub use range::{RangeQuery, RangeResult, Scope, SortOrder, SortTarget};
+pub use range::{Bounded, RangeQuery, RangeResult, Scope, SortOrder, SortTarget};
 pub use read::{Meta, Read};
 pub use restore::{Started, restore};
 pub use store::Mvcc;

@@ -125,6 +125,15 @@ pub struct RangeResult {
     pub revision: i64,
 }
 
+/// What a range request comes to when its answer may only take so many bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bounded {
+    /// The answer.
+    Answer(RangeResult),
+    /// It takes about so many bytes, more than it may. Nothing was read.
+    Needs(u64),
+}
+
 /// What a read sees: an index, and which revisions of it there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
@@ -144,32 +153,46 @@ impl Scope<'_> {
     }
 }
 
+/// Keys found.
+struct Found {
+    hits: Vec<Hit>,
+    /// How many there are, with those that did not pass.
+    seen: usize,
+    /// Bytes that the hits take, and bytes of all their records.
+    bytes: u64,
+    record_bytes: u64,
+}
+
 /// A key found, its record if that was made from the index.
 struct Hit {
     item: Item,
     record: Bytes,
 }
 
-/// Answers `query`, reading records through `gather`.
+/// Answers `query`, reading records through `gather`, if the answer takes `room` bytes at most.
 pub(crate) fn range(
     scope: Scope<'_>,
     query: &RangeQuery,
+    room: u64,
     gather: impl Fn(&[Location]) -> Result<Vec<Bytes>>,
-) -> Result<RangeResult> {
+) -> Result<Bounded> {
     let at = scope.resolve(query.revision)?;
     let mut result = RangeResult { revision: scope.revision, ..RangeResult::default() };
     if query.count_only {
         result.count = scope.index.count(query.keys(), at);
-        return Ok(result);
+        return Ok(Bounded::Answer(result));
     }
-    let limit = query.pushed_limit();
-    let mut hits = find(scope.index, query, at, limit);
-    result.count = match hits.len() < limit {
-        true => i64::try_from(hits.len()).expect("counts fit into 63 bits"),
+    let pushed = query.pushed_limit();
+    let Found { mut hits, seen, bytes, record_bytes } = find(scope.index, query, at, pushed, room);
+    result.count = match seen < pushed {
+        true => i64::try_from(seen).expect("counts fit into 63 bits"),
         false => scope.index.count(query.keys(), at),
     };
-    hits.retain(|hit| query.passes(&hit.item));
-    if query.sort_target == SortTarget::Value {
+    let by_value = query.sort_target == SortTarget::Value;
+    if bytes > room || (by_value && bytes + record_bytes > room) {
+        return Ok(Bounded::Needs(bytes + record_bytes));
+    }
+    if by_value {
         read(&mut hits, &gather)?;
         sort_by_value(&mut hits, query.sort_order)?;
     } else {
@@ -178,30 +201,46 @@ pub(crate) fn range(
     let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0);
     result.more = limit.is_some_and(|limit| hits.len() > limit);
     hits.truncate(limit.unwrap_or(usize::MAX));
-    if !query.is_from_index() && query.sort_target != SortTarget::Value {
+    if !query.is_from_index() && !by_value {
+        let needs = bytes + hits.iter().map(|hit| u64::from(hit.item.location().len)).sum::<u64>();
+        if needs > room {
+            return Ok(Bounded::Needs(needs));
+        }
         read(&mut hits, &gather)?;
     }
     if query.keys_only && !query.is_from_index() {
         hits.iter_mut().try_for_each(strip_value)?;
     }
     result.records = hits.into_iter().map(|hit| hit.record).collect();
-    Ok(result)
+    Ok(Bounded::Answer(result))
 }
 
-fn find(index: &Index, query: &RangeQuery, at: i64, limit: usize) -> Vec<Hit> {
-    let mut hits = Vec::new();
+/// The keys that pass, as long as they take `room` bytes at most; then they are only counted.
+fn find(index: &Index, query: &RangeQuery, at: i64, limit: usize, room: u64) -> Found {
+    let mut found = Found { hits: Vec::new(), seen: 0, bytes: 0, record_bytes: 0 };
     let from_index = query.is_from_index();
-    // Whether all were seen shows in the number of hits.
+    // Whether all were seen shows in their number.
     let _ = index.visit(query.keys(), 0, |key, history| {
         let Some(item) = history.at(at) else { return ControlFlow::Continue(()) };
-        let record = match from_index {
-            true => Bytes::from(key_value(key, item).encode()),
-            false => Bytes::new(),
-        };
-        hits.push(Hit { item: *item, record });
-        if hits.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        found.seen += 1;
+        if query.passes(item) {
+            found.bytes += size_of::<Hit>() as u64;
+            let record = match from_index {
+                true => key_value(key, item).encode(),
+                false => Vec::new(),
+            };
+            found.bytes += record.len() as u64;
+            found.record_bytes += match from_index {
+                true => 0,
+                false => u64::from(item.location().len),
+            };
+            if found.bytes <= room {
+                found.hits.push(Hit { item: *item, record: Bytes::from(record) });
+            }
+        }
+        if found.seen < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    hits
+    found
 }
 
 /// What the index knows of a record.

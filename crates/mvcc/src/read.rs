@@ -1,7 +1,7 @@
 //! What readers and transactions have in common: everything that can be asked of one state.
 
 use crate::index::KeyRange;
-use crate::range::{self, RangeQuery, RangeResult, Scope};
+use crate::range::{self, Bounded, RangeQuery, RangeResult, Scope};
 use crate::{Error, Result};
 use backend::Location;
 use bytes::Bytes;
@@ -46,7 +46,18 @@ pub trait Read {
     /// # Errors
     /// [`Error::Compacted`], [`Error::FutureRev`], and the store's.
     fn range(&self, query: &RangeQuery) -> Result<RangeResult> {
-        range::range(self.scope(), query, |locations| self.gather(locations))
+        match self.range_within(query, u64::MAX)? {
+            Bounded::Answer(result) => Ok(result),
+            Bounded::Needs(_) => unreachable!("no answer takes more than any number of bytes"),
+        }
+    }
+
+    /// Answers a range request if that takes `room` bytes of memory at most.
+    ///
+    /// # Errors
+    /// As [`Read::range`].
+    fn range_within(&self, query: &RangeQuery, room: u64) -> Result<Bounded> {
+        range::range(self.scope(), query, room, |locations| self.gather(locations))
     }
 
     /// The encoded `mvccpb.KeyValue` of `key`, if it is live.

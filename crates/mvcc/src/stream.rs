@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::index::KeyRange;
-use crate::range::{RangeQuery, RangeResult};
+use crate::range::{Bounded, RangeQuery, RangeResult};
 use crate::read::Read;
 use crate::view::View;
 use backend::KeyValue;
@@ -60,6 +60,16 @@ impl View {
 }
 
 impl RangeStream {
+    /// Bytes that the next chunk takes, about.
+    #[must_use]
+    pub fn next_bytes(&self) -> u64 {
+        let query = RangeQuery { limit: self.chunk, ..self.query.clone() };
+        match self.view.range_within(&query, 0) {
+            Ok(Bounded::Needs(bytes)) if !self.done => bytes,
+            _ => 0,
+        }
+    }
+
     /// The next chunk; none behind the last.
     ///
     /// # Errors

@@ -3,14 +3,17 @@
 //! One task for each connection, which ends with the client, with an error, or with the server:
 //! then it is asked to finish what is under way, and joined.
 
+use crate::budget::{Connection, hold_until_sent};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -65,7 +68,13 @@ pub async fn run(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let uses = Arc::<Connection>::default();
+        let (router, of_request) = (router.clone(), Arc::clone(&uses));
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&of_request));
+            let answering = router.clone().call(request);
+            async move { answering.await.map(hold_until_sent) }
+        });
         let mut stopping = stopping.clone();
         connections.spawn(async move {
             if let Err(error) = stream.set_nodelay(true) {
@@ -83,6 +92,10 @@ pub async fn run(
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => Some(ended),
+                () = uses.must_give_way() => {
+                    tracing::warn!("closed a connection whose client does not take its answers");
+                    return;
+                }
                 _ = stopping.wait_for(|stopping| *stopping) => None,
             };
             let ended = match ended {

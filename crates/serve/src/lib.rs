@@ -2,6 +2,7 @@
 //!
 //! Floor 6: gRPC and HTTP types stop here. `grpc/` has a file for each service.
 
+mod budget;
 pub mod concurrency;
 pub mod config;
 pub mod edge;

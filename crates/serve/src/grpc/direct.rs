@@ -2,6 +2,7 @@
 //!
 //! Each request is checked as one from outside is: it goes through the same functions.
 
+use crate::budget::Budget;
 use crate::concurrency;
 use crate::grpc::kv::Kv;
 use crate::grpc::lease::Lease;
@@ -20,11 +21,12 @@ use tonic::{Request, Status};
 #[derive(Clone)]
 pub(crate) struct Direct {
     server: Server,
+    budget: Budget,
 }
 
 impl Direct {
-    pub(crate) fn new(server: Server) -> Self {
-        Self { server }
+    pub(crate) fn new(server: Server, budget: Budget) -> Self {
+        Self { server, budget }
     }
 }
 
@@ -32,12 +34,12 @@ impl concurrency::Kv for Direct {
     type Watch = DirectWatch;
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        let kv = Kv::new(self.server.clone());
+        let kv = Kv::new(self.server.clone(), self.budget.clone());
         Ok(kv.txn(Request::new(request)).await?.into_inner())
     }
 
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        let kv = Kv::new(self.server.clone());
+        let kv = Kv::new(self.server.clone(), self.budget.clone());
         Ok(kv.range(Request::new(request)).await?.into_inner())
     }
 
@@ -45,7 +47,7 @@ impl concurrency::Kv for Direct {
         &self,
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Status> {
-        let kv = Kv::new(self.server.clone());
+        let kv = Kv::new(self.server.clone(), self.budget.clone());
         Ok(kv.delete_range(Request::new(request)).await?.into_inner())
     }
 

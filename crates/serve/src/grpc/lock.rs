@@ -3,6 +3,7 @@
 //! A call that waits runs in a task of its own, to its end: one whose client is gone has a key to
 //! take back.
 
+use crate::budget::Budget;
 use crate::concurrency::{self, Gone, Observer};
 use crate::grpc::direct::Direct;
 use api::v3electionpb::election_server;
@@ -26,8 +27,8 @@ pub(crate) struct Concurrency {
 }
 
 impl Concurrency {
-    pub(crate) fn new(server: Server) -> Self {
-        Self { kv: Direct::new(server) }
+    pub(crate) fn new(server: Server, budget: Budget) -> Self {
+        Self { kv: Direct::new(server, budget) }
     }
 }
 

@@ -16,6 +16,7 @@ mod status;
 mod voters;
 mod watch;
 
+use crate::budget::{BUDGET_BYTES, Budget};
 use api::etcdserverpb::ResponseHeader;
 use api::etcdserverpb::auth_server::AuthServer;
 use api::etcdserverpb::cluster_server::ClusterServer;
@@ -35,14 +36,15 @@ use voters::Voters;
 /// Bytes that a message may have beyond the largest request (etcd `grpcOverheadBytes`).
 pub const OVERHEAD_BYTES: usize = 512 * 1024;
 
-/// All services of a member.
+/// All services of a member. Clones of it share one budget of answers under way.
 #[must_use]
 pub fn routes(server: &Server) -> Routes {
     let limit = server.config().max_request_bytes + OVERHEAD_BYTES;
     let sent = i32::MAX as usize;
     let voters = Voters(server.clone());
+    let budget = Budget::new(BUDGET_BYTES);
     Routes::new(
-        KvServer::new(kv::Kv::new(server.clone()))
+        KvServer::new(kv::Kv::new(server.clone(), budget.clone()))
             .max_decoding_message_size(limit)
             .max_encoding_message_size(sent),
     )
@@ -66,11 +68,12 @@ pub fn routes(server: &Server) -> Routes {
         voters.clone(),
     ))
     .add_service(InterceptedService::new(
-        LockServer::new(lock::Concurrency::new(server.clone())).max_decoding_message_size(limit),
+        LockServer::new(lock::Concurrency::new(server.clone(), budget.clone()))
+            .max_decoding_message_size(limit),
         voters.clone(),
     ))
     .add_service(InterceptedService::new(
-        ElectionServer::new(lock::Concurrency::new(server.clone()))
+        ElectionServer::new(lock::Concurrency::new(server.clone(), budget))
             .max_decoding_message_size(limit),
         voters.clone(),
     ))

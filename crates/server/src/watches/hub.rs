@@ -15,7 +15,7 @@
 //! Source: etcd server/storage/mvcc/watchable_store.go, server/etcdserver/api/v3rpc/watch.go.
 
 use bytes::Bytes;
-use mvcc::{Changes, KeyRange, Read as _, View};
+use mvcc::{Changes, KeyRange, Past, Read as _, View};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// Answers that wait for room on a stream, at most; a client that asks on and never reads is cut
@@ -24,6 +24,9 @@ const WAITING_MAX: usize = 1024;
 
 /// Changes told at once to a watcher that is behind, about.
 const CATCH_UP_CHANGES: usize = 1000;
+
+/// Bytes told at once to a watcher that is behind, about: a transaction is not cut.
+const CATCH_UP_BYTES: u64 = 1 << 20;
 
 /// What a watcher asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,6 +102,17 @@ pub enum WatchItem {
         /// The present revision.
         revision: i64,
     },
+}
+
+impl WatchItem {
+    /// Bytes of the records in it.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self::Events { events, .. } = self else { return 0 };
+        let bytes = events.iter().map(|event| {
+            event.record.len() + event.previous.as_ref().map_or(0, |previous| previous.len())
+        });
+        bytes.sum()
+    }
 }
 
 /// Where a stream's items go.
@@ -375,7 +389,8 @@ impl<O: Outbox> Hub<O> {
         } else {
             view.history(range, watcher.next, self.revision, CATCH_UP_CHANGES)
         };
-        let told = past.and_then(|past| {
+        let told = past.and_then(|mut past| {
+            cut(&mut past, CATCH_UP_BYTES);
             let wanted: Vec<_> =
                 past.changes.into_iter().filter(|its| options.wants(its.tombstone)).collect();
             let locations: Vec<_> = wanted.iter().map(|change| change.location).collect();
@@ -493,6 +508,25 @@ impl WatchOptions {
         let location = location.filter(|_| self.prev_kv)?;
         // Compat: what was compacted meanwhile is left out.
         view.gather(&[location]).ok()?.pop()
+    }
+}
+
+/// Leaves the first transactions with about so many bytes, and at least one.
+fn cut(past: &mut Past, bytes_max: u64) {
+    let (mut bytes, mut last) = (0, None);
+    let keep = past.changes.iter().position(|change| {
+        let main = change.revision.main;
+        if bytes > bytes_max && last.is_some_and(|last| last != main) {
+            return true;
+        }
+        last = Some(main);
+        let previous = change.previous.map_or(0, |location| u64::from(location.len));
+        bytes += u64::from(change.location.len) + previous;
+        false
+    });
+    if let Some(keep) = keep {
+        past.next = Some(past.changes[keep].revision.main);
+        past.changes.truncate(keep);
     }
 }
 

@@ -12,16 +12,20 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use hub::{Command, Hub, Outbox};
 use mvcc::{Changes, Views};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Words and changes waiting for the thread, at most; then those who bring them wait.
 const INBOX_MAX: usize = 4096;
 
 /// Items waiting for a stream's client, at most; then its watchers fall behind.
 const OUTBOX_MAX: usize = 128;
+
+/// Bytes waiting for a stream's client; with as many, its watchers fall behind.
+const OUTBOX_BYTES_MAX: usize = 1 << 20;
 
 /// How often those behind are looked at, if their clients had no room before.
 const RETRY: Duration = Duration::from_millis(10);
@@ -32,7 +36,7 @@ const IDLE: Duration = Duration::from_millis(100);
 enum Input {
     Changed { changes: Vec<Arc<Changes>>, compacted: i64 },
     Replaced { revision: i64, compacted: i64 },
-    Open { id: u64, outbox: mpsc::Sender<WatchItem> },
+    Open { id: u64, outbox: StreamOutbox },
     Say { id: u64, command: Command },
     Progress { id: u64 },
     Close { id: u64 },
@@ -76,6 +80,14 @@ pub struct WatchStream {
     id: u64,
     inbox: Sender<Input>,
     items: mpsc::Receiver<WatchItem>,
+    /// Bytes in `items`.
+    bytes: Arc<AtomicUsize>,
+}
+
+/// The way to a stream's client: what does not fit into items or bytes is given back.
+struct StreamOutbox {
+    items: mpsc::Sender<WatchItem>,
+    bytes: Arc<AtomicUsize>,
 }
 
 /// A stream's way to say something, for a task of its own.
@@ -102,11 +114,13 @@ impl crate::Server {
     #[must_use]
     pub fn watch_stream(&self) -> WatchStream {
         let id = self.watches.ids.fetch_add(1, Ordering::Relaxed);
-        let (outbox, items) = mpsc::channel(OUTBOX_MAX);
+        let (sender, items) = mpsc::channel(OUTBOX_MAX);
+        let bytes = Arc::<AtomicUsize>::default();
+        let outbox = StreamOutbox { items: sender, bytes: Arc::clone(&bytes) };
         let inbox = self.watches.inbox.clone();
         // A thread that is gone closes the outbox, and the stream ends.
         let _ = inbox.send(Input::Open { id, outbox });
-        WatchStream { id, inbox, items }
+        WatchStream { id, inbox, items, bytes }
     }
 }
 
@@ -125,7 +139,9 @@ impl WatchStream {
 
     /// The next item; `None` once the member stops, or cut the stream off.
     pub async fn next(&mut self) -> Option<WatchItem> {
-        self.items.recv().await
+        let item = self.items.recv().await?;
+        self.bytes.fetch_sub(item.bytes(), Ordering::Relaxed);
+        Some(item)
     }
 }
 
@@ -164,10 +180,18 @@ impl WatchCommands {
     }
 }
 
-impl Outbox for mpsc::Sender<WatchItem> {
+impl Outbox for StreamOutbox {
     fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem> {
-        mpsc::Sender::try_send(self, item).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item) => item,
+        if self.bytes.load(Ordering::Relaxed) >= OUTBOX_BYTES_MAX {
+            return Err(item);
+        }
+        let bytes = item.bytes();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.items.try_send(item).map_err(|error| {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(item) | TrySendError::Closed(item) => item,
+            }
         })
     }
 }
@@ -188,7 +212,7 @@ pub(crate) fn start(
     (watches, ChangesSender { inbox: inbox_tx }, thread)
 }
 
-fn run(mut hub: Hub<mpsc::Sender<WatchItem>>, views: &Views, inbox: &Receiver<Input>) {
+fn run(mut hub: Hub<StreamOutbox>, views: &Views, inbox: &Receiver<Input>) {
     let mut stuck_until: Option<Instant> = None;
     loop {
         let input = match stuck_until {
