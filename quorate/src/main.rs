@@ -11,6 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// A put allocates some dozens of times, on one thread, and frees on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit codes as etcd's: of a bad flag, and of all else.
 const BAD_FLAG: u8 = 2;
 const FAILED: u8 = 1;

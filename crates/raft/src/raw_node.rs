@@ -333,6 +333,12 @@ impl<S: Storage> RawNode<S> {
         }
     }
 
+    /// Whether this node leads, is the only voter, and has committed something in its term: a
+    /// state that holds all up to its commit index is the present, and no read need ask anybody.
+    pub fn decides_alone(&self) -> bool {
+        self.raft.decides_alone()
+    }
+
     /// Shows each member's progress to `visitor`, in order of id. Copies nothing.
     pub fn with_progress(&self, mut visitor: impl FnMut(u64, &Progress)) {
         for (id, progress) in &self.raft.tracker.progress {

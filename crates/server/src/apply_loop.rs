@@ -218,9 +218,7 @@ impl<O: Outside> ApplyLoop<O> {
             *applied = index.max(*applied);
             moved
         });
-        for (id, reply) in replies {
-            shared.waiters.complete(id, reply);
-        }
+        shared.waiters.complete(replies);
         if self.machine.take_no_space() {
             self.outside.no_space();
         }

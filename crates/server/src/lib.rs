@@ -40,4 +40,5 @@ pub use image::ImageStream;
 pub use leases::LeaseTimes;
 pub use requests::Status;
 pub use start::Server;
+pub use waiters::{Answer, Waiter};
 pub use watches::{WatchCommands, WatchEvent, WatchItem, WatchOptions, WatchStream};

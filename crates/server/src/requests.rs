@@ -115,7 +115,7 @@ impl Server {
     /// [`api::Error::NoSpace`].
     pub fn check_quota(&self, cost: i64) -> Result<(), Error> {
         let Some(quota) = self.shared.config.quota_bytes else { return Ok(()) };
-        let size = self.shared.usage().file_bytes;
+        let size = self.shared.file_bytes();
         if size.saturating_add(u64::try_from(cost).unwrap_or_default()) < quota {
             return Ok(());
         }

@@ -10,6 +10,7 @@ use crate::shared::{RaftNumbers, Shared};
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
 use crate::threads::{self, DriverPorts, INBOX_MAX, WalThread};
+use crate::waiters::Waiters;
 use crate::watches::{self, Watches};
 use crate::{Config, Fatal, image, tasks};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
@@ -93,7 +94,7 @@ impl Server {
             id,
             cluster_id,
             ids: Ids::new(id, millis),
-            waiters: Arc::default(),
+            waiters: Waiters::default(),
             inbox: inbox_tx,
             apply: questions_tx,
             views: restored.views.clone(),
@@ -128,8 +129,10 @@ impl Server {
         let (watches, watch_changes, watch_thread) =
             watches::start(&shared, machine.mvcc().revision(), machine.mvcc().compact_revision());
         let durable = Arc::new(AtomicU64::new(booted.durable));
+        let ending = Arc::clone(&shared);
         let end = move |stage: &'static str, result: Result<(), Fatal>| {
             if let Err(error) = result {
+                ending.waiters.close();
                 tracing::error!(stage, error = &error as &dyn std::error::Error, "the member ends");
                 ended_tx.send_replace(Some(Arc::new(error)));
             }
@@ -137,7 +140,10 @@ impl Server {
         let end = Arc::new(end);
         let mut running = vec![watch_thread];
 
-        let driver = Driver::new(id, raw, booted.snapshot_index);
+        let tick = shared.config.heartbeat_interval.as_millis().max(1);
+        let read_ticks = shared.config.request_timeout().as_millis() / tick;
+        let read_ticks = u32::try_from(read_ticks).unwrap_or(u32::MAX);
+        let driver = Driver::new(id, raw, booted.snapshot_index, read_ticks);
         let ports =
             DriverPorts { inbox, done, appends: appends_tx, applies: applies_tx, stop: stopped };
         let outside = DriverOutside {
@@ -218,6 +224,7 @@ impl Server {
         join.spawn(snapshots.run());
         join.spawn(tasks::publish(server.clone_for_task()));
         join.spawn(tasks::decide_version(server.clone_for_task()));
+        join.spawn(tasks::expire_waiters(server.clone_for_task()));
         join.spawn(tasks::expire_leases(server.clone_for_task(), terms));
         join.spawn(tasks::raise_no_space(server.clone_for_task(), nospace));
         let all = Running { threads: running, tasks: join, stop, store: store_tx };
@@ -254,7 +261,7 @@ impl Server {
     /// Stops the member: requests are refused, and all that was acknowledged is durable. Does
     /// nothing the second time.
     pub async fn stop(&self) {
-        self.shared.stopping.send_replace(true);
+        self.shared.stop();
         let running = lock(&self.running).take();
         let Some(Running { threads, mut tasks, stop, store }) = running else { return };
         tasks.shutdown().await;
@@ -336,6 +343,8 @@ impl threads::Outside for DriverOutside {
         numbers.term.store(progress.term, Ordering::Relaxed);
         numbers.last_index.store(progress.last_index, Ordering::Relaxed);
         numbers.committed.store(progress.committed, Ordering::Release);
+        // Before any message leaves: whoever else may come to decide hears of it from here.
+        numbers.decides_alone.store(progress.decides_alone, Ordering::Release);
         if let Some(soft_state) = out.soft_state.take() {
             if !progress.leads && self.shared.leads() {
                 self.shared.expiry().demote();
@@ -349,9 +358,7 @@ impl threads::Outside for DriverOutside {
                 "raft leader changed"
             );
         }
-        for (id, reply) in out.replies.drain(..) {
-            self.shared.waiters.complete(id, reply);
-        }
+        self.shared.waiters.complete(out.replies.drain(..));
         let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
             .into_iter()
             .partition(|message| message.r#type() == raftpb::MessageType::MsgSnap);
@@ -395,7 +402,7 @@ impl apply_loop::Outside for ApplyOutside {
 
     fn member_removed(&mut self, id: u64) {
         if id == self.shared.id {
-            self.shared.stopping.send_replace(true);
+            self.shared.stop();
         } else {
             self.transport.remove_peer(id);
         }
