@@ -191,6 +191,21 @@ impl Driver {
         self.alone_from = alone.then(|| self.alone_from.unwrap_or_else(committed));
     }
 
+    /// Pieces of work that the log has not answered, those just given out among them.
+    pub(crate) fn appends_out(&self) -> usize {
+        self.appends_out
+    }
+
+    /// The same of the apply stage.
+    pub(crate) fn applies_out(&self) -> usize {
+        self.applies_out
+    }
+
+    /// Whether this member decides alone and there is nobody to send anything to.
+    pub(crate) fn serves_nobody_else(&self) -> bool {
+        self.alone_from.is_some() && self.raw.is_alone()
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         let basic = self.raw.basic_status();
         Progress {
