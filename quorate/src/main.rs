@@ -73,11 +73,9 @@ async fn run(checked: Checked) -> Result<()> {
     for listener in peers {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
-    let routes = serve::grpc::routes(&server);
+    let api = serve::Api::new(&server, serve::http::router(&server));
     for (listener, url) in clients.into_iter().zip(&client_urls) {
-        let routes = routes.clone();
-        let http = serve::http::router(&server);
-        ports.spawn(serve::edge::run(listener, routes, http, stopping.clone()));
+        ports.spawn(serve::edge::run(listener, api.clone(), stopping.clone()));
         tracing::info!(
             traffic = "grpc+http",
             address = url.address,

@@ -51,6 +51,13 @@ impl Buffer {
         self.pieces_len + self.tail.len()
     }
 
+    /// A copy of all bytes in it.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let pieces = self.pieces.iter().flat_map(|piece| piece.iter());
+        pieces.chain(&self.tail).copied().collect()
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -32,8 +32,21 @@ impl Server {
 
     /// Whether what this member has applied is the present: all that was acknowledged was
     /// acknowledged here, and is visible.
-    fn decides_alone(&self) -> bool {
+    #[must_use]
+    pub fn decides_alone(&self) -> bool {
         self.shared.raft.decides_alone.load(Ordering::Acquire)
+    }
+
+    /// The revision of what this member has applied.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.shared.views.revision()
+    }
+
+    /// Whether there is a leader, as far as this member knows.
+    #[must_use]
+    pub fn has_leader(&self) -> bool {
+        *self.shared.lead.borrow() != 0
     }
 
     /// The keys as this member has them now.

@@ -47,17 +47,6 @@ impl Server {
         &self.shared.config
     }
 
-    /// The header of an answer given now, without a revision.
-    #[must_use]
-    pub fn header(&self) -> ResponseHeader {
-        ResponseHeader {
-            cluster_id: self.shared.cluster_id,
-            member_id: self.shared.id,
-            revision: 0,
-            raft_term: self.shared.term(),
-        }
-    }
-
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {

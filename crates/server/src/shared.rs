@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub views: mvcc::Views,
     /// The store of now.
     pub reader: RwLock<backend::Reader>,
-    pub raft: RaftNumbers,
+    pub raft: Arc<RaftNumbers>,
     /// Index of the last entry that is applied and visible.
     pub applied: watch::Sender<u64>,
     /// Who leads; 0 for nobody.

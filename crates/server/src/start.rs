@@ -6,7 +6,7 @@ use crate::driver::{Driver, Outbox, Progress};
 use crate::ids::Ids;
 use crate::join::Joining;
 use crate::link::Link;
-use crate::shared::{RaftNumbers, Shared};
+use crate::shared::Shared;
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
 use crate::threads::{self, DriverPorts, INBOX_MAX, LogStage, Stages};
@@ -99,7 +99,7 @@ impl Server {
             apply: questions_tx,
             views: restored.views.clone(),
             reader: RwLock::new(restored.reader),
-            raft: RaftNumbers::default(),
+            raft: Arc::default(),
             applied: watch::Sender::new(booted.snapshot_index),
             lead: watch::Sender::new(0),
             published: watch::Sender::new(false),
