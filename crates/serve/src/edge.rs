@@ -1,7 +1,8 @@
 //! The client port: gRPC and HTTP on the same connections.
 //!
 //! One task for each connection, which ends with the client, with an error, or with the server:
-//! then it is asked to finish what is under way, and joined.
+//! then it is asked to finish what is under way, and joined. What a client's certificate says of
+//! it is with each of its requests, as a [`net::ClientCertificate`] among the extensions.
 
 use crate::budget::{Connection, hold_until_sent};
 use axum::Router;
@@ -12,10 +13,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use net::Listener;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::Status;
@@ -36,7 +37,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves a listener until `stopping` turns true.
 pub async fn run(
-    listener: TcpListener,
+    listener: Listener,
     routes: Routes,
     http: Router,
     mut stopping: watch::Receiver<bool>,
@@ -59,8 +60,8 @@ pub async fn run(
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let incoming = match accepted {
+            Ok(incoming) => incoming,
             Err(error) => {
                 // Out of file descriptors, most likely: others may go meanwhile.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -70,16 +71,22 @@ pub async fn run(
         };
         let uses = Arc::<Connection>::default();
         let (router, of_request) = (router.clone(), Arc::clone(&uses));
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&of_request));
-            let answering = router.clone().call(request);
-            async move { answering.await.map(hold_until_sent) }
-        });
         let mut stopping = stopping.clone();
         connections.spawn(async move {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
-            }
+            let opened = tokio::select! {
+                opened = incoming.open() => opened,
+                _ = stopping.wait_for(|stopping| *stopping) => None,
+            };
+            let Some(stream) = opened else { return };
+            let certificate = stream.client_certificate().cloned();
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(Arc::clone(&of_request));
+                if let Some(certificate) = &certificate {
+                    request.extensions_mut().insert(certificate.clone());
+                }
+                let answering = router.clone().call(request);
+                async move { answering.await.map(hold_until_sent) }
+            });
             let mut builder = Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
             builder
