@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use serve::config::{Asked, Checked, check, help, parse};
 use serve::peer_port::PeerPaths;
-use server::Server;
+use serve::ports::Ports;
+use server::{Config, Server};
 use std::io::Write as _;
 use std::process::ExitCode;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -46,17 +46,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(checked: Checked) -> Result<()> {
-    let Checked { config, client_urls, peer_urls, .. } = checked;
-    let mut clients = Vec::new();
-    for url in &client_urls {
-        let bound = TcpListener::bind(&url.address).await;
-        clients.push(bound.with_context(|| format!("listening on {}", url.text))?);
-    }
-    let mut peers = Vec::new();
-    for url in &peer_urls {
-        let bound = TcpListener::bind(&url.address).await;
-        peers.push(bound.with_context(|| format!("listening on {}", url.text))?);
-    }
+    let Ports { peers, clients, peer_tls, .. } = Ports::open(&checked).await?;
+    let Checked { config, .. } = checked;
+    let config = Config { peer_tls, ..config };
     tracing::info!(
         etcd_version = api::version::VERSION,
         quorate_version = api::version::QUORATE_VERSION,
@@ -74,13 +66,9 @@ async fn run(checked: Checked) -> Result<()> {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
     let api = serve::Api::new(&server, serve::http::router(&server));
-    for (listener, url) in clients.into_iter().zip(&client_urls) {
-        ports.spawn(serve::edge::run(listener, api.clone(), stopping.clone()));
-        tracing::info!(
-            traffic = "grpc+http",
-            address = url.address,
-            "serving client traffic insecurely; this is strongly discouraged!"
-        );
+    for port in clients {
+        port.announce("grpc+http");
+        ports.spawn(serve::edge::run(port.listener, api.clone(), stopping.clone()));
     }
     if server.ready().await {
         tracing::info!("ready to serve client requests");

@@ -3,15 +3,14 @@
 
 use crate::identity::parse_id;
 use crate::local::CLUSTER_ID;
+use crate::request::{dial, told};
+use crate::settings::Settings;
 use crate::url::PeerUrl;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use net::Dialer;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
 /// What a member answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,25 +40,33 @@ pub enum GetError {
 /// # Errors
 /// [`GetError`].
 pub async fn get(
+    dialer: &Dialer,
     url: &PeerUrl,
     path: &str,
     patience: Duration,
     bytes_max: usize,
 ) -> Result<Answer, GetError> {
-    let asked = tokio::time::timeout(patience, ask(url, path, bytes_max));
+    let settings = Settings {
+        dial_timeout: patience,
+        dialer: dialer.clone(),
+        ..Settings::plain(Duration::ZERO)
+    };
+    let asked = tokio::time::timeout(patience, ask(&settings, url, path, bytes_max));
     asked.await.map_err(|_| GetError::Timeout(patience))?
 }
 
-async fn ask(url: &PeerUrl, path: &str, bytes_max: usize) -> Result<Answer, GetError> {
-    let failed = |error: &dyn std::fmt::Display| GetError::Failed(error.to_string());
-    let stream = TcpStream::connect(url.authority()).await.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+async fn ask(
+    settings: &Settings,
+    url: &PeerUrl,
+    path: &str,
+    bytes_max: usize,
+) -> Result<Answer, GetError> {
+    let failed = |error: &dyn std::error::Error| GetError::Failed(told(error));
+    let (mut sender, connection) = dial(settings, url).await.map_err(|error| failed(&error))?;
     let request = Request::get(path)
-        .header(header::HOST, url.authority())
+        .header(header::HOST, url.host_header())
         .body(Empty::<Bytes>::new())
         .map_err(|error| failed(&error))?;
-    let connection = AbortOnDrop(tokio::spawn(connection));
     let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
     if response.status() != StatusCode::OK {
         return Err(GetError::Status(response.status().as_u16()));
@@ -67,16 +74,7 @@ async fn ask(url: &PeerUrl, path: &str, bytes_max: usize) -> Result<Answer, GetE
     let told = response.headers().get(CLUSTER_ID);
     let cluster_id = told.and_then(|id| parse_id(id.to_str().ok()?));
     let body = Limited::new(response.into_body(), bytes_max).collect().await;
-    let body = body.map_err(|error| failed(&error))?.to_bytes();
+    let body = body.map_err(|error| failed(&*error))?.to_bytes();
     drop(connection);
     Ok(Answer { cluster_id, body })
-}
-
-/// The task that drives the connection; it ends with the question.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

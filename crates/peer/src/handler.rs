@@ -7,7 +7,7 @@ use crate::identity::parse_id;
 use crate::local::{PEER_URLS, RAFT_TO, SERVER_FROM};
 use crate::receive::refuse;
 use crate::seam::SnapshotBody;
-use crate::stream::{SILENCE_MAX, StreamKind};
+use crate::stream::StreamKind;
 use crate::transport::{Shared, Transport};
 use crate::url::PeerUrl;
 use bytes::{Bytes, BytesMut};
@@ -105,7 +105,7 @@ impl Transport {
             return refusal;
         }
         let from = request.headers().get(SERVER_FROM).cloned();
-        let body = match read_body(request.into_body()).await {
+        let body = match read_body(request.into_body(), self.shared.settings.read_timeout).await {
             Ok(body) => body,
             Err(why) => {
                 warn!(?from, why, "failed to read a raft message");
@@ -124,7 +124,8 @@ impl Transport {
             return refusal;
         }
         let mut body = request.into_body();
-        let (message, rest) = match read_envelope(&mut body).await {
+        let silence_max = self.shared.settings.read_timeout;
+        let (message, rest) = match read_envelope(&mut body, silence_max).await {
             Ok(read) => read,
             Err(why) => {
                 warn!(why, "failed to read a snapshot's message");
@@ -139,7 +140,7 @@ impl Transport {
         }
         let index = message.snapshot.as_ref().map_or(0, |snapshot| snapshot.index());
         info!(from = format_args!("{:x}", message.from()), index, "receiving database snapshot");
-        let body = snapshot_body(rest, body);
+        let body = snapshot_body(rest, body, silence_max);
         if let Err(why) = self.shared.raft.save_snapshot(&message, body).await {
             warn!(index, %why, "failed to save a received snapshot");
             let text = format!("failed to save KV snapshot ({why})");
@@ -202,9 +203,9 @@ impl Transport {
 }
 
 /// Reads a body to its end, as long as it keeps coming.
-async fn read_body(mut body: Incoming) -> Result<Bytes, String> {
+async fn read_body(mut body: Incoming, silence_max: Duration) -> Result<Bytes, String> {
     let mut read = BytesMut::new();
-    while let Some(data) = next_part(&mut body).await? {
+    while let Some(data) = next_part(&mut body, silence_max).await? {
         if (read.len() + data.len()) as u64 > MESSAGE_BYTES_MAX {
             return Err(format!("it is longer than {MESSAGE_BYTES_MAX} bytes"));
         }
@@ -214,7 +215,10 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, String> {
 }
 
 /// Reads the message at the start of a snapshot's body, and what came behind it already.
-async fn read_envelope(body: &mut Incoming) -> Result<(Message, Bytes), String> {
+async fn read_envelope(
+    body: &mut Incoming,
+    silence_max: Duration,
+) -> Result<(Message, Bytes), String> {
     let mut read = BytesMut::new();
     loop {
         if let Some(head) = read.get(..8) {
@@ -228,20 +232,20 @@ async fn read_envelope(body: &mut Incoming) -> Result<(Message, Bytes), String> 
             Ok(None) => {}
             Err(error) => return Err(error.to_string()),
         }
-        match next_part(body).await? {
+        match next_part(body, silence_max).await? {
             Some(data) => read.extend_from_slice(&data),
             None => return Err("it ends within its message".to_owned()),
         }
     }
 }
 
-fn snapshot_body(first: Bytes, body: Incoming) -> SnapshotBody {
-    Box::pin(stream::unfold((first, Some(body)), |(first, body)| async move {
+fn snapshot_body(first: Bytes, body: Incoming, silence_max: Duration) -> SnapshotBody {
+    Box::pin(stream::unfold((first, Some(body)), move |(first, body)| async move {
         if !first.is_empty() {
             return Some((Ok(first), (Bytes::new(), body)));
         }
         let mut body = body?;
-        match next_part(&mut body).await {
+        match next_part(&mut body, silence_max).await {
             Ok(Some(data)) => Some((Ok(data), (Bytes::new(), Some(body)))),
             Ok(None) => None,
             Err(why) => Some((Err(io::Error::other(why)), (Bytes::new(), None))),
@@ -250,10 +254,10 @@ fn snapshot_body(first: Bytes, body: Incoming) -> SnapshotBody {
 }
 
 /// The next bytes of a body; `None` at its end. A body must not pause for long.
-async fn next_part(body: &mut Incoming) -> Result<Option<Bytes>, String> {
+async fn next_part(body: &mut Incoming, silence_max: Duration) -> Result<Option<Bytes>, String> {
     loop {
-        return match timeout(SILENCE_MAX, body.frame()).await {
-            Err(_) => Err(format!("nothing came for {SILENCE_MAX:?}")),
+        return match timeout(silence_max, body.frame()).await {
+            Err(_) => Err(format!("nothing came for {silence_max:?}")),
             Ok(None) => Ok(None),
             Ok(Some(Err(error))) => Err(error.to_string()),
             Ok(Some(Ok(frame))) => match frame.into_data() {

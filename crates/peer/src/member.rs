@@ -2,12 +2,14 @@
 //! dropped on the way to it.
 
 use crate::local::Local;
+use crate::pool::Pool;
 use crate::seam::{Raft, SnapshotOutcome};
+use crate::settings::Settings;
 use crate::url::{PeerUrl, UrlPicker};
 use raftpb::{Message, MessageType};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tracing::{info, warn};
 
 /// One member as seen from here. Locks are held for a few instructions and never while waiting.
@@ -15,8 +17,9 @@ pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) local: Arc<Local>,
     pub(crate) raft: Arc<dyn Raft>,
-    /// How long to wait for a connection.
-    pub(crate) dial_timeout: Duration,
+    pub(crate) settings: Settings,
+    /// Kept for short requests.
+    pub(crate) pool: Pool,
     urls: Mutex<UrlPicker>,
     active_since: Mutex<Option<SystemTime>>,
     dropped: AtomicU64,
@@ -28,13 +31,14 @@ impl Member {
         urls: Vec<PeerUrl>,
         local: Arc<Local>,
         raft: Arc<dyn Raft>,
-        dial_timeout: Duration,
+        settings: Settings,
     ) -> Member {
         Member {
             id,
             local,
             raft,
-            dial_timeout,
+            settings,
+            pool: Pool::default(),
             urls: Mutex::new(UrlPicker::new(urls)),
             active_since: Mutex::new(None),
             dropped: AtomicU64::new(0),

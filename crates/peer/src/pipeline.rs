@@ -4,20 +4,16 @@
 use crate::local::{CLUSTER_ID_MISMATCH, INCOMPATIBLE_VERSION};
 use crate::member::Member;
 use crate::seam::SnapshotOutcome;
+use crate::url::PeerUrl;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Body;
 use hyper::{Request, Response, StatusCode, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use prost::Message as _;
 use raftpb::{Message, MessageType};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-
-/// Connections that are kept for further posts.
-pub(crate) type PipelineClient = Client<HttpConnector, Full<Bytes>>;
 
 /// Messages waiting to be posted, at most.
 pub(crate) const PIPELINE_MESSAGES_MAX: usize = 64;
@@ -41,17 +37,13 @@ pub(crate) enum PostError {
 }
 
 /// Posts queued messages, a few at a time, until the queue is closed.
-pub(crate) async fn run_pipeline(
-    member: Arc<Member>,
-    client: PipelineClient,
-    mut queue: mpsc::Receiver<Message>,
-) {
+pub(crate) async fn run_pipeline(member: Arc<Member>, mut queue: mpsc::Receiver<Message>) {
     let mut posts = JoinSet::new();
     loop {
         tokio::select! {
             message = queue.recv(), if posts.len() < POSTS_MAX => match message {
                 Some(message) => {
-                    posts.spawn(post_and_report(member.clone(), client.clone(), message));
+                    posts.spawn(post_and_report(member.clone(), message));
                 }
                 None => break,
             },
@@ -61,10 +53,10 @@ pub(crate) async fn run_pipeline(
     while posts.join_next().await.is_some() {}
 }
 
-async fn post_and_report(member: Arc<Member>, client: PipelineClient, message: Message) {
+async fn post_and_report(member: Arc<Member>, message: Message) {
     let snapshot = message.r#type() == MessageType::MsgSnap;
     let Some(url) = member.pick_url() else { return member.drop_messages(1, snapshot) };
-    let result = post(&member, &client, &url.at("/raft"), message.encode_to_vec().into()).await;
+    let result = post(&member, &url, message.encode_to_vec().into()).await;
     match result {
         Ok(()) => {
             member.activate();
@@ -82,19 +74,14 @@ async fn post_and_report(member: Arc<Member>, client: PipelineClient, message: M
     }
 }
 
-async fn post(
-    member: &Member,
-    client: &PipelineClient,
-    url: &str,
-    body: Bytes,
-) -> Result<(), PostError> {
-    let failed = |error: &dyn std::fmt::Display| PostError::Failed(error.to_string());
-    let mut request = Request::post(url).body(Full::new(body)).map_err(|error| failed(&error))?;
+async fn post(member: &Member, url: &PeerUrl, body: Bytes) -> Result<(), PostError> {
+    let request = Request::post("/raft").body(Full::new(body));
+    let mut request = request.map_err(|error| PostError::Failed(error.to_string()))?;
     *request.headers_mut() = member.local.request_headers();
     let protobuf = header::HeaderValue::from_static("application/protobuf");
     request.headers_mut().insert(header::CONTENT_TYPE, protobuf);
-    let response = client.request(request).await.map_err(|error| failed(&error))?;
-    check_answer(response).await
+    let response = member.pool.ask(member, url, request).await.map_err(PostError::Failed)?;
+    check_answer(response.map(Full::new)).await
 }
 
 /// What an answer to a posted message or snapshot means.

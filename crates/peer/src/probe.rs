@@ -2,40 +2,53 @@
 //! depend on it.
 
 use crate::member::Member;
-use crate::pipeline::PipelineClient;
-use http_body_util::{BodyExt, Limited};
-use hyper::StatusCode;
+use crate::url::PeerUrl;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, StatusCode};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
-const PROBE_INTERVAL: Duration = Duration::from_secs(4);
+/// A peer that is not well is told of so often, at most (etcd's `statusMonitoringInterval`).
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Probes for ever.
-pub(crate) async fn probe(member: Arc<Member>, client: PipelineClient) {
-    let mut probes = interval(PROBE_INTERVAL);
+/// Probes for ever, a second more often than a silence would be too long.
+pub(crate) async fn probe(member: Arc<Member>) {
+    let period = member.settings.read_timeout - Duration::from_secs(1);
+    let mut probes = interval(period);
     probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complained: Option<Instant> = None;
     loop {
         probes.tick().await;
         let Some(url) = member.pick_url() else { continue };
-        let peer = crate::identity::format_id(member.id);
-        match timeout(PROBE_INTERVAL, ask(&client, &url.at("/raft/probing"))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(peer, %url, error, "probing a peer failed"),
-            Err(_) => debug!(peer, %url, "a probed peer did not answer in time"),
+        let remote_peer_id = crate::identity::format_id(member.id);
+        let error = match timeout(period, ask(&member, &url)).await {
+            Ok(Ok(())) => {
+                complained = None;
+                continue;
+            }
+            Ok(Err(error)) => error,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+            complained = Some(Instant::now());
+            warn!(remote_peer_id, %url, error, "prober detected unhealthy status");
+        } else {
+            debug!(remote_peer_id, %url, error, "probing a peer failed");
         }
     }
 }
 
-async fn ask(client: &PipelineClient, url: &str) -> Result<(), String> {
-    let url = url.parse().map_err(|error| format!("{error}"))?;
-    let response = client.get(url).await.map_err(|error| error.to_string())?;
+async fn ask(member: &Member, url: &PeerUrl) -> Result<(), String> {
+    let request = Request::get("/raft/probing").body(Full::new(Bytes::new()));
+    let request = request.map_err(|error| error.to_string())?;
+    let response = member.pool.ask(member, url, request).await?;
     if response.status() != StatusCode::OK {
         return Err(format!("answered {}", response.status()));
     }
-    let body = Limited::new(response.into_body(), 1024).collect().await;
-    let body = body.map_err(|error| error.to_string())?.to_bytes();
-    let health: serde_json::Value = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+    let health: serde_json::Value =
+        serde_json::from_slice(response.body()).map_err(|error| error.to_string())?;
     if health["OK"] == true { Ok(()) } else { Err("says that it is not well".to_owned()) }
 }

@@ -2,7 +2,6 @@
 
 use crate::handler::{ResponseBody, not_found};
 use crate::seam::BoxFuture;
-use crate::stream::SILENCE_MAX;
 use crate::transport::Transport;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -11,14 +10,13 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tracing::debug;
 
 /// Connections from peers.
 pub trait Accept {
     /// The next connection; `None` once no more are taken.
-    fn accept(&mut self) -> impl Future<Output = io::Result<Option<TcpStream>>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<Option<net::Incoming>>> + Send;
 }
 
 /// Answers requests for other paths than the peer protocol's; `None` if there is nothing there.
@@ -44,19 +42,18 @@ impl Transport {
     /// If accepting fails.
     pub async fn serve(&self, mut listener: impl Accept, others: impl Others) -> io::Result<()> {
         let mut connections = JoinSet::new();
-        while let Some(stream) = listener.accept().await? {
+        while let Some(incoming) = listener.accept().await? {
             while connections.try_join_next().is_some() {}
-            connections.spawn(serve_connection(self.clone(), others.clone(), stream));
+            connections.spawn(serve_connection(self.clone(), others.clone(), incoming));
         }
         connections.shutdown().await;
         Ok(())
     }
 }
 
-async fn serve_connection(transport: Transport, others: impl Others, stream: TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "cannot set TCP_NODELAY");
-    }
+async fn serve_connection(transport: Transport, others: impl Others, incoming: net::Incoming) {
+    let Some(stream) = incoming.open().await else { return };
+    let read_timeout = transport.shared.settings.read_timeout;
     let service = service_fn(|request| {
         let (transport, others) = (transport.clone(), others.clone());
         async move {
@@ -75,7 +72,7 @@ async fn serve_connection(transport: Transport, others: impl Others, stream: Tcp
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(SILENCE_MAX)
+        .header_read_timeout(read_timeout)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = serving.await {
         debug!(%error, "a peer's connection ended");

@@ -64,9 +64,10 @@ async fn post(
     *request.headers_mut() = member.local.request_headers();
     let octets = header::HeaderValue::from_static("application/octet-stream");
     request.headers_mut().insert(header::CONTENT_TYPE, octets);
-    let host = header::HeaderValue::from_str(url.authority()).map_err(|error| failed(&error))?;
+    let host = header::HeaderValue::from_str(url.host_header()).map_err(|error| failed(&error))?;
     request.headers_mut().insert(header::HOST, host);
-    let mut exchange = request::send(member, url, request).await.map_err(|error| failed(&error))?;
+    let exchange = request::send(member, url, request).await;
+    let mut exchange = exchange.map_err(|error| PostError::Failed(request::told(&error)))?;
     let (parts, body) = {
         let response = &mut exchange.response;
         let mut answer = hyper::Response::new(());

@@ -6,18 +6,16 @@
 
 use crate::local::Local;
 use crate::member::{Member, lock};
-use crate::pipeline::{PIPELINE_MESSAGES_MAX, PipelineClient, run_pipeline};
+use crate::pipeline::{PIPELINE_MESSAGES_MAX, run_pipeline};
 use crate::seam::{Raft, SnapshotBody, SnapshotOutcome};
+use crate::settings::Settings;
 use crate::stream::{Attached, StreamKind, StreamQueue, read_streams, stream_queue};
 use crate::url::PeerUrl;
 use crate::{probe, receive, snapshot};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use raftpb::{Message, MessageType};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -32,8 +30,7 @@ pub struct Transport {
 pub(crate) struct Shared {
     pub(crate) local: Arc<Local>,
     pub(crate) raft: Arc<dyn Raft>,
-    dial_timeout: Duration,
-    client: PipelineClient,
+    pub(crate) settings: Settings,
     runtime: Handle,
     links: Mutex<Links>,
 }
@@ -65,22 +62,15 @@ struct Remote {
 const REMOTES_MAX: usize = 256;
 
 impl Transport {
-    /// A transport without peers. `election_timeout` decides how long to wait for a connection:
-    /// a second longer.
+    /// A transport without peers.
     ///
     /// # Panics
     /// If called outside of a tokio runtime, on which all its tasks run.
-    pub fn new(local: Local, raft: Arc<dyn Raft>, election_timeout: Duration) -> Transport {
-        let dial_timeout = Duration::from_secs(1) + election_timeout;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(dial_timeout));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+    pub fn new(local: Local, raft: Arc<dyn Raft>, settings: Settings) -> Transport {
         let shared = Shared {
             local: Arc::new(local),
             raft,
-            dial_timeout,
-            client,
+            settings,
             runtime: Handle::current(),
             links: Mutex::default(),
         };
@@ -244,7 +234,7 @@ impl Peer {
 impl Shared {
     fn new_member(&self, id: u64, urls: Vec<PeerUrl>) -> Arc<Member> {
         let (local, raft) = (self.local.clone(), self.raft.clone());
-        Arc::new(Member::new(id, urls, local, raft, self.dial_timeout))
+        Arc::new(Member::new(id, urls, local, raft, self.settings.clone()))
     }
 
     fn start_peer(&self, id: u64, urls: Vec<PeerUrl>) -> Peer {
@@ -255,7 +245,7 @@ impl Shared {
         let (messages, write_messages) = stream_queue(member.clone(), StreamKind::Message);
         let (receiver, process_messages, process_proposals) = receive::receiver(&member);
         let on = &self.runtime;
-        tasks.spawn_on(run_pipeline(member.clone(), self.client.clone(), pipeline_rx), on);
+        tasks.spawn_on(run_pipeline(member.clone(), pipeline_rx), on);
         tasks.spawn_on(write_appends, on);
         tasks.spawn_on(write_messages, on);
         tasks.spawn_on(process_messages, on);
@@ -263,7 +253,7 @@ impl Shared {
         for kind in [StreamKind::Append, StreamKind::Message] {
             tasks.spawn_on(read_streams(member.clone(), kind, receiver.clone()), on);
         }
-        tasks.spawn_on(probe::probe(member.clone(), self.client.clone()), on);
+        tasks.spawn_on(probe::probe(member.clone()), on);
         Peer { member, appends, messages, pipeline, tasks }
     }
 
@@ -271,7 +261,7 @@ impl Shared {
         let member = self.new_member(id, urls);
         let mut tasks = JoinSet::new();
         let (pipeline, queue) = mpsc::channel(PIPELINE_MESSAGES_MAX);
-        let posting = run_pipeline(member.clone(), self.client.clone(), queue);
+        let posting = run_pipeline(member.clone(), queue);
         tasks.spawn_on(posting, &self.runtime);
         Remote { member, pipeline, tasks }
     }

@@ -1,22 +1,18 @@
 //! Peer URLs: where a member listens for the others.
 
-use hyper::Uri;
+use net::{Address, AddressError, Place};
 
-/// A checked peer URL: `http://host:port`, nothing behind it.
+/// A checked peer URL: `http://host:port` or `https://host:port`, nothing behind it, or
+/// `unix://path` or `unixs://path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerUrl {
-    authority: String,
+    address: Address,
 }
 
 /// A text that is no peer URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("peer URL {url:?}: {fix}")]
-pub struct UrlError {
-    /// The text.
-    pub url: String,
-    /// What it must be.
-    pub fix: &'static str,
-}
+#[error("peer URL {0}")]
+pub struct UrlError(#[from] AddressError);
 
 impl PeerUrl {
     /// Checks a URL.
@@ -24,41 +20,46 @@ impl PeerUrl {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(url: &str) -> Result<PeerUrl, UrlError> {
-        let error = |fix| UrlError { url: url.to_owned(), fix };
-        let uri: Uri = url.parse().map_err(|_| error("must be http://host:port"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(error("https needs TLS, which peers do not speak yet")),
-            Some("unix" | "unixs") => return Err(error("unix sockets are not served yet")),
-            _ => return Err(error("must start with http://")),
-        }
-        let authority = uri.authority().ok_or_else(|| error("must name host and port"))?;
-        if authority.as_str().contains('@') {
-            return Err(error("must not hold a user name"));
-        }
-        if authority.host().is_empty() || authority.port_u16().is_none() {
-            return Err(error("must name both host and port"));
-        }
-        if uri.path() != "/" || uri.query().is_some() || url.ends_with('/') {
-            return Err(error("must not have a path"));
-        }
-        Ok(PeerUrl { authority: authority.as_str().to_owned() })
+        Ok(PeerUrl { address: Address::parse(url)? })
     }
 
-    /// Host and port, as in `127.0.0.1:2380`.
+    /// Checks a URL for a member that speaks neither TLS nor over unix sockets.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn parse_plain(url: &str) -> Result<PeerUrl, UrlError> {
+        let parsed = PeerUrl::parse(url)?;
+        match parsed.address {
+            Address { place: Place::Tcp(_), secure: false } => Ok(parsed),
+            _ => {
+                Err(AddressError { url: url.to_owned(), fix: "must start with http:// here" }
+                    .into())
+            }
+        }
+    }
+
+    /// Where to dial, and how.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Host and port, as in `127.0.0.1:2380`; of a socket its path.
     pub fn authority(&self) -> &str {
-        &self.authority
+        self.address.authority()
     }
 
-    /// The URL of `path` there.
-    pub(crate) fn at(&self, path: &str) -> String {
-        format!("http://{}{path}", self.authority)
+    /// What a request's `Host` says.
+    pub(crate) fn host_header(&self) -> &str {
+        match &self.address.place {
+            Place::Tcp(authority) => authority,
+            Place::Unix(_) => "localhost",
+        }
     }
 }
 
 impl std::fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}", self.authority)
+        self.address.fmt(f)
     }
 }
 
@@ -96,10 +97,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_host_and_port_make_a_peer_url() {
-        for good in ["http://127.0.0.1:2380", "http://[::1]:1", "http://node-1.example:80"] {
+    fn only_a_place_makes_a_peer_url() {
+        for good in [
+            "http://127.0.0.1:2380",
+            "http://[::1]:1",
+            "https://node-1.example:80",
+            "unix://localhost:1",
+        ] {
             assert_eq!(PeerUrl::parse(good).expect(good).to_string(), good);
         }
+        PeerUrl::parse_plain("http://h:1").expect("plain");
+        PeerUrl::parse_plain("https://h:1").expect_err("TLS");
         for bad in [
             "",
             "foo",
@@ -109,7 +117,7 @@ mod tests {
             "http://:1",
             "http://h:1/path",
             "http://h:1/",
-            "https://h:1",
+            "https://h:1/path",
             "ftp://h:1",
             "http://h:port",
             "http://u@h:1",

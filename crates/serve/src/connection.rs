@@ -11,12 +11,13 @@ use crate::grpc::kv::Kv;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use net::ClientCertificate;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,11 +74,16 @@ impl Api {
     }
 
     /// Serves a connection until it ends, or `stopping` turns true and what was under way is done.
-    pub async fn serve<S>(&self, stream: S, mut stopping: watch::Receiver<bool>)
-    where
+    pub async fn serve<S>(
+        &self,
+        stream: S,
+        certificate: Option<ClientCertificate>,
+        mut stopping: watch::Receiver<bool>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let uses = Arc::<Connection>::default();
+        let client = Client { uses: Arc::clone(&uses), certificate };
         let mut stream = Watched { stream, uses: Arc::clone(&uses) };
         let begun = tokio::select! {
             begun = tokio::time::timeout(HEADER_TIMEOUT, first_bytes(&mut stream)) => begun,
@@ -89,9 +95,9 @@ impl Api {
         }
         let served = async {
             if first[..] == *PREFACE {
-                self.serve_http2(stream, first, &uses, stopping).await;
+                self.serve_http2(stream, first, client, stopping).await;
             } else {
-                self.serve_http1(stream, first, &uses, stopping).await;
+                self.serve_http1(stream, first, client, stopping).await;
             }
         };
         tokio::select! {
@@ -106,16 +112,16 @@ impl Api {
         &self,
         stream: Watched<S>,
         first: Bytes,
-        uses: &Arc<Connection>,
+        client: Client,
         mut stopping: watch::Receiver<bool>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let calls = Calls::new(self.kv.clone(), Arc::clone(uses));
-        let (router, uses) = (self.router.clone(), Arc::clone(uses));
+        let calls = Calls::new(self.kv.clone(), Arc::clone(&client.uses));
+        let router = self.router.clone();
         let service = move |request: axum::http::Request<http2::Body>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Arc::clone(&uses));
+            client.introduce(request.extensions_mut());
             let mut router = router.clone();
             async move {
                 let answered: Result<Response, Infallible> = router.call(request).await;
@@ -147,14 +153,14 @@ impl Api {
         &self,
         stream: Watched<S>,
         first: Bytes,
-        uses: &Arc<Connection>,
+        client: Client,
         mut stopping: watch::Receiver<bool>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (router, uses) = (self.router.clone(), Arc::clone(uses));
+        let router = self.router.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&uses));
+            client.introduce(request.extensions_mut());
             let answering = router.clone().call(request.map(Body::new));
             async move { answering.await.map(hold_until_sent) }
         });
@@ -176,6 +182,22 @@ impl Api {
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a client's connection ended");
+        }
+    }
+}
+
+/// Whose requests a connection brings.
+struct Client {
+    uses: Arc<Connection>,
+    certificate: Option<ClientCertificate>,
+}
+
+impl Client {
+    /// Says so to whoever answers a request.
+    fn introduce(&self, extensions: &mut Extensions) {
+        extensions.insert(Arc::clone(&self.uses));
+        if let Some(certificate) = &self.certificate {
+            extensions.insert(certificate.clone());
         }
     }
 }

@@ -1,16 +1,17 @@
 //! The client port: it accepts connections, and sees them to their end.
 //!
 //! One task for each connection, which ends with the client, with an error, or with the server:
-//! then it is asked to finish what is under way, and joined.
+//! then it is asked to finish what is under way, and joined. What a client's certificate says of
+//! it is with each of its requests, as a [`net::ClientCertificate`] among the extensions.
 
 use crate::connection::Api;
+use net::Listener;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Serves a listener until `stopping` turns true.
-pub async fn run(listener: TcpListener, api: Api, mut stopping: watch::Receiver<bool>) {
+pub async fn run(listener: Listener, api: Api, mut stopping: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -18,8 +19,8 @@ pub async fn run(listener: TcpListener, api: Api, mut stopping: watch::Receiver<
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let incoming = match accepted {
+            Ok(incoming) => incoming,
             Err(error) => {
                 // Out of file descriptors, most likely: others may go meanwhile.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -27,12 +28,16 @@ pub async fn run(listener: TcpListener, api: Api, mut stopping: watch::Receiver<
                 continue;
             }
         };
-        let (api, stopping) = (api.clone(), stopping.clone());
+        let (api, mut stopping) = (api.clone(), stopping.clone());
         connections.spawn(async move {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            let opened = tokio::select! {
+                opened = incoming.open() => opened,
+                _ = stopping.wait_for(|stopping| *stopping) => None,
+            };
+            if let Some(stream) = opened {
+                let certificate = stream.client_certificate().cloned();
+                api.serve(stream, certificate, stopping).await;
             }
-            api.serve(stream, stopping).await;
         });
     }
     while connections.join_next().await.is_some() {}

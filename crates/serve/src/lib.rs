@@ -15,3 +15,4 @@ pub mod log;
 pub mod peer_port;
 
 pub use connection::Api;
+pub mod ports;

@@ -1,6 +1,7 @@
 //! What a member is told at its start. Already checked: strings that people type are `serve`'s.
 
 use member::InitialCluster;
+use net::TlsOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,12 @@ pub struct Config {
     pub new_cluster: bool,
     /// Where others find it, at its start.
     pub advertise_peer_urls: Vec<String>,
+    /// How other members are dialled where their URLs ask for TLS.
+    pub peer_tls: TlsOptions,
+    /// After so long a silence a stream from another member is given up.
+    pub raft_read_timeout: Duration,
+    /// After so long a write one to another member is.
+    pub raft_write_timeout: Duration,
     /// Where clients find it.
     pub advertise_client_urls: Vec<String>,
     /// The time of a tick.
@@ -89,6 +96,9 @@ impl Default for Config {
             initial_cluster_token: "etcd-cluster".to_owned(),
             new_cluster: true,
             advertise_peer_urls: url(),
+            peer_tls: TlsOptions::default(),
+            raft_read_timeout: peer::TIMEOUT_MIN,
+            raft_write_timeout: peer::TIMEOUT_MIN,
             advertise_client_urls: vec!["http://localhost:2379".to_owned()],
             heartbeat_interval: Duration::from_millis(100),
             election_ticks: 10,

@@ -6,6 +6,7 @@
 
 use crate::{Config, Fatal};
 use member::{InitialCluster, Member, Version};
+use net::Dialer;
 use peer::PeerUrl;
 use std::time::Duration;
 
@@ -28,13 +29,13 @@ impl Joining {
     ///
     /// # Errors
     /// [`Fatal::Config`]: nobody answers, or the flags name other members than there are.
-    pub(crate) async fn ask(config: &Config) -> Result<Joining, Fatal> {
+    pub(crate) async fn ask(config: &Config, dialer: &Dialer) -> Result<Joining, Fatal> {
         let others = config.initial_cluster.urls.iter().filter(|(name, _)| **name != config.name);
         let mut refused = Vec::new();
         for url in others.flat_map(|(_, urls)| urls) {
-            match ask(url).await {
+            match ask(dialer, url).await {
                 Ok((cluster_id, members)) => {
-                    let version = cluster_version(url).await;
+                    let version = cluster_version(dialer, url).await;
                     return Self::match_up(config, cluster_id, members, version.as_deref());
                 }
                 Err(reason) => {
@@ -108,9 +109,9 @@ fn same_members<'a>(
 }
 
 /// Members and cluster id, as one member tells them.
-async fn ask(url: &str) -> Result<(u64, Vec<Member>), String> {
+async fn ask(dialer: &Dialer, url: &str) -> Result<(u64, Vec<Member>), String> {
     let peer = PeerUrl::parse(url).map_err(|error| error.to_string())?;
-    let answer = peer::get(&peer, "/members", ASK_MAX, ANSWER_BYTES_MAX).await;
+    let answer = peer::get(dialer, &peer, "/members", ASK_MAX, ANSWER_BYTES_MAX).await;
     let answer = answer.map_err(|error| error.to_string())?;
     let cluster_id = answer.cluster_id.ok_or("it does not tell its cluster's id")?;
     let members = member::parse_members(&answer.body).map_err(|error| error.to_string())?;
@@ -121,9 +122,9 @@ async fn ask(url: &str) -> Result<(u64, Vec<Member>), String> {
 }
 
 /// The cluster's version, if it has one and a member tells it.
-async fn cluster_version(url: &str) -> Option<String> {
+async fn cluster_version(dialer: &Dialer, url: &str) -> Option<String> {
     let peer = PeerUrl::parse(url).ok()?;
-    let answer = peer::get(&peer, "/version", ASK_MAX, ANSWER_BYTES_MAX).await.ok()?;
+    let answer = peer::get(dialer, &peer, "/version", ASK_MAX, ANSWER_BYTES_MAX).await.ok()?;
     let told = String::from_utf8(answer.body.to_vec()).ok()?;
     // {"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"}
     let (_, behind) = told.split_once("\"etcdcluster\":\"")?;

@@ -17,12 +17,12 @@ use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_requ
 use crossbeam_channel::{Sender, bounded};
 use lease::Expiry;
 use mvcc::Changes;
-use peer::{Local, Others, PeerUrl, Transport};
+use net::{Dialer, Listener};
+use peer::{Incoming, Local, Others, PeerUrl, Settings, Transport};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tokio::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -62,19 +62,23 @@ impl Server {
     /// # Panics
     /// Outside of a tokio runtime, or if the system cannot start a thread.
     pub async fn start(config: Config) -> Result<Server, Fatal> {
+        let dialer = Dialer::new(&config.peer_tls).map_err(|wrong| Fatal::Config {
+            field: "peer-cert-file",
+            reason: wrong.to_string(),
+        })?;
         let (for_look, for_boot) = (config.clone(), config.clone());
         let known = tokio::task::spawn_blocking(move || has_log(&for_look)).await;
         let known = known.map_err(|_| Fatal::Ended { stage: "start" })??;
         let joining = match known || config.new_cluster {
             true => None,
-            false => Some(Joining::ask(&config).await?),
+            false => Some(Joining::ask(&config, &dialer).await?),
         };
         let booted = tokio::task::spawn_blocking(move || boot(&for_boot, joining)).await;
         let booted = booted.map_err(|_| Fatal::Ended { stage: "start" })??;
-        Self::run(config, booted)
+        Self::run(config, booted, dialer)
     }
 
-    fn run(config: Config, booted: Booted) -> Result<Server, Fatal> {
+    fn run(config: Config, booted: Booted, dialer: Dialer) -> Result<Server, Fatal> {
         let Booted { id, cluster_id, raw, wal, snapshotter, restored, .. } = booted;
         let (inbox_tx, inbox) = bounded(INBOX_MAX);
         let (appends_tx, appends) = threads::work_channel();
@@ -119,7 +123,7 @@ impl Server {
             stopping: watch::Sender::new(false),
             config,
         });
-        let transport = transport(&shared);
+        let transport = transport(&shared, dialer);
         for member in machine.cluster().members().filter(|member| member.id != id) {
             add_peer(&transport, member.id, &member.peer_urls);
         }
@@ -249,7 +253,7 @@ impl Server {
     }
 
     /// Serves the peer port until the member stops, and `others` beside the peer protocol.
-    pub async fn serve_peers(self, listener: TcpListener, others: impl Others) {
+    pub async fn serve_peers(self, listener: Listener, others: impl Others) {
         let stopping = self.shared.stopping.subscribe();
         if let Err(error) = self.transport.serve(PeerPort { listener, stopping }, others).await {
             tracing::error!(%error, "the peer port has ended");
@@ -293,15 +297,25 @@ impl Server {
 
 /// Accepts peers until the member stops.
 struct PeerPort {
-    listener: TcpListener,
+    listener: Listener,
     stopping: watch::Receiver<bool>,
 }
 
 impl peer::Accept for PeerPort {
-    async fn accept(&mut self) -> std::io::Result<Option<TcpStream>> {
-        tokio::select! {
-            accepted = self.listener.accept() => Ok(Some(accepted?.0)),
-            _ = self.stopping.wait_for(|stopping| *stopping) => Ok(None),
+    async fn accept(&mut self) -> std::io::Result<Option<Incoming>> {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return Ok(None),
+            };
+            match accepted {
+                Ok(incoming) => return Ok(Some(incoming)),
+                Err(error) => {
+                    // Out of file descriptors, most likely: others may go meanwhile.
+                    tracing::warn!(%error, "cannot accept a peer's connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
         }
     }
 }
@@ -323,11 +337,17 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     thread.expect("the system can start a thread")
 }
 
-fn transport(shared: &Arc<Shared>) -> Transport {
+fn transport(shared: &Arc<Shared>, dialer: Dialer) -> Transport {
     let urls = parse_urls(&shared.config.advertise_peer_urls);
     let local = Local { id: shared.id, cluster_id: shared.cluster_id, urls };
     let link = Arc::new(Link { shared: Arc::downgrade(shared) });
-    Transport::new(local, link, shared.config.election_timeout())
+    let settings = Settings {
+        read_timeout: shared.config.raft_read_timeout,
+        write_timeout: shared.config.raft_write_timeout,
+        dialer,
+        ..Settings::plain(shared.config.election_timeout())
+    };
+    Transport::new(local, link, settings)
 }
 
 /// Those URLs that can be used; others are named in the log.

@@ -103,7 +103,7 @@ impl HttpKvApi {
             return refuse(FAILED, "the body must be the node's peer URL, in ASCII");
         };
         // A URL that no member could dial would be committed and then be there for ever.
-        if let Err(reason) = PeerUrl::parse(text) {
+        if let Err(reason) = PeerUrl::parse_plain(text) {
             return refuse(FAILED, &reason.to_string());
         }
         self.propose_conf_change(ConfChangeType::ConfChangeAddNode, node_id, Some(url)).await

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -26,7 +26,7 @@ impl StoppableListener {
 }
 
 impl peer::Accept for StoppableListener {
-    async fn accept(&mut self) -> io::Result<Option<TcpStream>> {
+    async fn accept(&mut self) -> io::Result<Option<peer::Incoming>> {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -36,7 +36,7 @@ impl peer::Accept for StoppableListener {
                 Ok((stream, _)) => {
                     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
                     socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                    return Ok(Some(stream));
+                    return Ok(Some(stream.into()));
                 }
                 // The peer was gone before it was accepted: its affair, not this node's.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {

@@ -123,7 +123,7 @@ async fn run(args: Args) -> Result<()> {
 fn node_config(args: &Args) -> Result<NodeConfig> {
     let mut cluster = Vec::new();
     for url in &args.cluster {
-        cluster.push(PeerUrl::parse(url).context("--cluster")?);
+        cluster.push(PeerUrl::parse_plain(url).context("--cluster")?);
     }
     let count = cluster.len() as u64;
     if !(1..=count).contains(&args.id) {

@@ -17,7 +17,7 @@ use crate::listener::StoppableListener;
 use ::raft::{Config, MemoryStorage, Peer, RawNode, Ready, SnapshotStatus, StorageError};
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
-use peer::{Local, PeerUrl, SnapshotOutcome, Transport};
+use peer::{Local, PeerUrl, Settings, SnapshotOutcome, Transport};
 use prost::Message as _;
 use raftpb::{
     ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, MembershipChange, Message,
@@ -148,7 +148,7 @@ impl RaftNode {
         let (inbox_tx, inbox) = mpsc::channel(INBOX_MAX);
         let link = Arc::new(Link::new(inbox_tx));
         let local = Local { id, cluster_id: CLUSTER_ID, urls: vec![own_url.clone()] };
-        let transport = Transport::new(local, link.clone(), TICK * ELECTION_TICKS);
+        let transport = Transport::new(local, link.clone(), Settings::plain(TICK * ELECTION_TICKS));
         for (id_of_url, url) in (1..).zip(cluster) {
             // A snapshot knows who was removed since the command line was written.
             let gone = metadata.index() > 0 && !is_member(&conf_state, id_of_url);
@@ -444,7 +444,7 @@ impl RaftNode {
             if let Some(url) = url
                 && id != self.id
             {
-                self.transport.add_peer(id, vec![PeerUrl::parse(url)?]);
+                self.transport.add_peer(id, vec![PeerUrl::parse_plain(url)?]);
             }
         } else if id == self.id {
             info!("this node was removed from the cluster; shutting down");

@@ -17,6 +17,7 @@ const FLOORS: [(&str, u32); 17] = [
     ("quorate-raftpb", 0),
     ("quorate-vfs", 0),
     ("quorate-bolt", 1),
+    ("quorate-net", 1),
     ("quorate-raft", 1),
     ("quorate-wal", 1),
     ("quorate-backend", 2),

@@ -13,7 +13,6 @@ use crate::codec::msgappv2;
 use crate::codec::{CodecError, message};
 use bytes::BytesMut;
 use raftpb::Message;
-use std::time::Duration;
 
 /// What a stream carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +37,8 @@ impl StreamKind {
     }
 }
 
-/// How often a stream says that it is alive. A third of the silence after which it is given up.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_nanos(5_000_000_000 / 3);
-
-/// After so long a silence, or so long a write, a stream is given up.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How many times a stream says that it is alive within the silence after which it is given up.
+const HEARTBEATS: u32 = 3;
 
 /// Messages waiting to be written to one stream, or to be processed from one peer, at most: etcd's
 /// number, enough for a burst of appends and little enough to bound what a dead link holds.

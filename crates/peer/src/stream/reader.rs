@@ -1,13 +1,13 @@
 //! The receiving end of one stream: dials the peer, and takes messages from the response until it
 //! breaks; then dials again.
 
-use super::{Decoder, SILENCE_MAX, StreamKind};
+use super::{Decoder, StreamKind};
 use crate::codec::{is_link_heartbeat, msgappv2};
 use crate::identity::format_id;
 use crate::local::{CLUSTER_ID_MISMATCH, RAFT_TO, serves_streams};
 use crate::member::Member;
 use crate::receive::Receiver;
-use crate::request::{self, Exchange};
+use crate::request::{self, Exchange, told};
 use crate::url::PeerUrl;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -25,21 +25,25 @@ pub(crate) async fn read_streams(member: Arc<Member>, kind: StreamKind, receiver
     let mut redial = interval(REDIAL_INTERVAL);
     redial.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let peer = format_id(member.id);
+    let silence_max = member.settings.read_timeout;
     loop {
         redial.tick().await;
         let Some(url) = member.pick_url() else { continue };
-        let exchange = match timeout(SILENCE_MAX, dial(&member, kind, &url)).await {
-            Ok(Ok(exchange)) => exchange,
-            Ok(Err(error)) => {
-                debug!(peer, stream = kind.path(), %url, error, "cannot open stream from peer");
-                member.deactivate(&url, &error);
-                continue;
-            }
-            Err(_) => {
-                member.deactivate(&url, &"no answer in time");
-                continue;
-            }
-        };
+        let exchange =
+            match timeout(silence_max + member.settings.dial_timeout, dial(&member, kind, &url))
+                .await
+            {
+                Ok(Ok(exchange)) => exchange,
+                Ok(Err(error)) => {
+                    debug!(peer, stream = kind.path(), %url, error, "cannot open stream from peer");
+                    member.deactivate(&url, &error);
+                    continue;
+                }
+                Err(_) => {
+                    member.deactivate(&url, &"no answer in time");
+                    continue;
+                }
+            };
         info!(peer, stream = kind.path(), "opened stream from peer");
         member.activate();
         let error = read(&member, kind, exchange, &receiver).await;
@@ -56,8 +60,8 @@ async fn dial(member: &Member, kind: StreamKind, url: &PeerUrl) -> Result<Exchan
     *request.headers_mut() = local.request_headers();
     let to = format_id(member.id).parse().map_err(text)?;
     request.headers_mut().insert(RAFT_TO, to);
-    request.headers_mut().insert(hyper::header::HOST, url.authority().parse().map_err(text)?);
-    let mut exchange = request::send(member, url, request).await.map_err(text)?;
+    request.headers_mut().insert(hyper::header::HOST, url.host_header().parse().map_err(text)?);
+    let mut exchange = request::send(member, url, request).await.map_err(|error| told(&error))?;
     if !serves_streams(exchange.response.headers()) {
         return Err("the peer is too old to serve streams".to_owned());
     }
@@ -93,9 +97,10 @@ async fn read(
         StreamKind::Message => Decoder::Message,
     };
     let mut buffer = BytesMut::new();
+    let silence_max = member.settings.read_timeout;
     loop {
-        let frame = match timeout(SILENCE_MAX, exchange.response.body_mut().frame()).await {
-            Err(_) => return format!("nothing heard for {SILENCE_MAX:?}"),
+        let frame = match timeout(silence_max, exchange.response.body_mut().frame()).await {
+            Err(_) => return format!("nothing heard for {silence_max:?}"),
             Ok(None) => return "the peer closed it".to_owned(),
             Ok(Some(Err(error))) => return error.to_string(),
             Ok(Some(Ok(frame))) => frame,

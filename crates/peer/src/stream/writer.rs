@@ -4,7 +4,7 @@
 //! Whatever waits is encoded into one buffer and handed over at once; while that is under way,
 //! more gathers. So the cost of a write is shared by as many messages as there are.
 
-use super::{Encoder, HEARTBEAT_INTERVAL, MESSAGES_MAX, SILENCE_MAX, StreamKind};
+use super::{Encoder, HEARTBEATS, MESSAGES_MAX, StreamKind};
 use crate::codec::link_heartbeat;
 use crate::member::Member;
 use bytes::{Bytes, BytesMut};
@@ -96,7 +96,7 @@ impl Writer {
     /// Writes until the connection is lost, or takes too long.
     async fn write(&mut self, connection: Attached) {
         let mut encoder = Encoder::new(self.kind);
-        let mut heartbeats = interval(HEARTBEAT_INTERVAL);
+        let mut heartbeats = interval(self.member.settings.read_timeout / HEARTBEATS);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
         loop {
@@ -116,7 +116,10 @@ impl Writer {
                     encoder.encode(&mut buffer, &message);
                 }
                 let handed_over = connection.send(buffer.split().freeze());
-                if !matches!(timeout(SILENCE_MAX, handed_over).await, Ok(Ok(()))) {
+                if !matches!(
+                    timeout(self.member.settings.write_timeout, handed_over).await,
+                    Ok(Ok(()))
+                ) {
                     let rest = messages.count() as u64;
                     if rest > 0 {
                         self.member.drop_messages(rest, false);

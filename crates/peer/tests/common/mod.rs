@@ -5,15 +5,15 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use quorate_peer::{
-    Accept, BoxFuture, Local, NoOthers, PeerUrl, ProcessError, Raft, SnapshotBody, SnapshotOutcome,
-    Transport,
+    Accept, BoxFuture, Incoming, Local, NoOthers, PeerUrl, ProcessError, Raft, Settings,
+    SnapshotBody, SnapshotOutcome, Transport,
 };
 use raftpb::{Entry, Message, MessageType};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub const CLUSTER: u64 = 0x1000;
@@ -88,8 +88,8 @@ pub struct Member {
 struct Listener(TcpListener);
 
 impl Accept for Listener {
-    async fn accept(&mut self) -> io::Result<Option<TcpStream>> {
-        Ok(Some(self.0.accept().await?.0))
+    async fn accept(&mut self) -> io::Result<Option<Incoming>> {
+        Ok(Some(self.0.accept().await?.0.into()))
     }
 }
 
@@ -103,8 +103,8 @@ impl Member {
         let address = listener.local_addr().expect("bound").to_string();
         let urls = vec![url(&address)];
         let told = Arc::new(Told::default());
-        let transport =
-            Transport::new(Local { id, cluster_id, urls }, told.clone(), Duration::from_secs(1));
+        let settings = Settings::plain(Duration::from_secs(1));
+        let transport = Transport::new(Local { id, cluster_id, urls }, told.clone(), settings);
         let served = transport.clone();
         let serving = tokio::spawn(async move {
             served

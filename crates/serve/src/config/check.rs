@@ -1,7 +1,9 @@
 //! From strings to values, once; errors name the flag.
 
 use super::parse::Raw;
+use super::tls::{Tls, tls};
 use member::{InitialCluster, parse_urls};
+use net::{Address, Place, TlsOptions};
 use server::Config;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,6 +17,8 @@ pub struct Checked {
     pub client_urls: Vec<Url>,
     /// Where members are listened to.
     pub peer_urls: Vec<Url>,
+    /// How either is secured.
+    pub tls: Tls,
     /// What is logged, and all that is worse: `debug`, `info`, `warn` or `error`.
     pub log_level: String,
     /// How.
@@ -26,8 +30,8 @@ pub struct Checked {
 pub struct Url {
     /// As given.
     pub text: String,
-    /// Host and port.
-    pub address: String,
+    /// Where that is.
+    pub address: Address,
 }
 
 /// How log lines look.
@@ -63,6 +67,7 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
     let name = raw.get("name").to_owned();
     let advertise_peer_urls = urls(raw, "initial-advertise-peer-urls")?;
     let client_urls = listen(raw, "listen-client-urls")?;
+    let peer_urls = listen(raw, "listen-peer-urls")?;
     if raw.has("listen-client-urls") && !raw.has("advertise-client-urls") {
         // Compat: etcd's words.
         return Err(error(
@@ -103,6 +108,10 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
             _ => return Err(error("initial-cluster-state", "must be new or existing")),
         },
         advertise_peer_urls,
+        // That of the ports once they are open: a certificate may have to be made.
+        peer_tls: TlsOptions::default(),
+        raft_read_timeout: at_least_default(raw, "raft-read-timeout")?,
+        raft_write_timeout: at_least_default(raw, "raft-write-timeout")?,
         advertise_client_urls: urls(raw, "advertise-client-urls")?,
         heartbeat_interval: Duration::from_millis(heartbeat),
         election_ticks: narrow("election-timeout", election / heartbeat)?,
@@ -131,8 +140,9 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
     }
     Ok(Checked {
         config,
+        tls: tls(raw, &client_urls, &peer_urls)?,
         client_urls,
-        peer_urls: listen(raw, "listen-peer-urls")?,
+        peer_urls,
         log_level: match raw.get("log-level") {
             level @ ("debug" | "info" | "warn" | "error") => level.to_owned(),
             "dpanic" | "panic" | "fatal" => "error".to_owned(),
@@ -148,16 +158,16 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
     })
 }
 
-fn error(name: &'static str, reason: &str) -> ConfigError {
+pub(super) fn error(name: &'static str, reason: &str) -> ConfigError {
     ConfigError { name, reason: reason.to_owned() }
 }
 
-fn number(raw: &Raw, name: &'static str) -> Result<u64, ConfigError> {
+pub(super) fn number(raw: &Raw, name: &'static str) -> Result<u64, ConfigError> {
     let text = raw.get(name);
     text.parse().map_err(|_| error(name, &format!("{text:?} is no number from 0 up")))
 }
 
-fn narrow<T: TryFrom<u64>>(name: &'static str, number: u64) -> Result<T, ConfigError> {
+pub(super) fn narrow<T: TryFrom<u64>>(name: &'static str, number: u64) -> Result<T, ConfigError> {
     T::try_from(number).map_err(|_| error(name, &format!("{number} is too much")))
 }
 
@@ -190,6 +200,15 @@ fn progress(raw: &Raw) -> Result<Duration, ConfigError> {
 
 fn or(duration: Duration, millis: u64) -> Duration {
     if duration.is_zero() { Duration::from_millis(millis) } else { duration }
+}
+
+/// Compat: less than the default is taken for the default, as etcd does, and told.
+fn at_least_default(raw: &Raw, name: &'static str) -> Result<Duration, ConfigError> {
+    let timeout = duration(raw, name)?;
+    if timeout < peer::TIMEOUT_MIN {
+        tracing::info!("{name} increased to minimum value: {:?}", peer::TIMEOUT_MIN);
+    }
+    Ok(timeout.max(peer::TIMEOUT_MIN))
 }
 
 /// A duration as Go writes it: `1h2m3.5s`, `100ms`, `0`.
@@ -235,17 +254,16 @@ fn urls(raw: &Raw, name: &'static str) -> Result<Vec<String>, ConfigError> {
 fn listen(raw: &Raw, name: &'static str) -> Result<Vec<Url>, ConfigError> {
     let mut all = Vec::new();
     for text in urls(raw, name)? {
-        let Some(address) = text.strip_prefix("http://") else {
-            let reason = format!("{text}: only http:// can be listened on yet; TLS and unix wait");
-            return Err(error(name, &reason));
-        };
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        if address.parse::<SocketAddr>().is_err() && host != "localhost" {
-            // Compat: a name would be resolved by every member in its own way.
-            let reason = format!("expected IP in URL for binding ({text})");
-            return Err(error(name, &reason));
+        let mut address = Address::parse(&text).map_err(|wrong| error(name, &wrong.to_string()))?;
+        if let Place::Tcp(authority) = &mut address.place {
+            if let Some(port) = authority.strip_prefix("localhost:") {
+                *authority = format!("127.0.0.1:{port}");
+            } else if authority.parse::<SocketAddr>().is_err() {
+                // Compat: a name would be resolved by every member in its own way.
+                let reason = format!("expected IP in URL for binding ({text})");
+                return Err(error(name, &reason));
+            }
         }
-        let address = address.replace("localhost:", "127.0.0.1:");
         all.push(Url { text, address });
     }
     Ok(all)
@@ -268,7 +286,15 @@ mod tests {
     fn defaults_are_a_member_alone() {
         let checked = checked("").expect("defaults work");
         assert_eq!(checked.config, Config::default());
-        assert_eq!(checked.client_urls[0].address, "127.0.0.1:2379");
+        assert_eq!(checked.client_urls[0].address.authority(), "127.0.0.1:2379");
+    }
+
+    #[test]
+    fn timeouts_between_members_are_never_below_the_default() {
+        let config =
+            checked("--raft-read-timeout=1s --raft-write-timeout=7s").expect("both").config;
+        assert_eq!(config.raft_read_timeout, Duration::from_secs(5));
+        assert_eq!(config.raft_write_timeout, Duration::from_secs(7));
     }
 
     #[test]
@@ -280,13 +306,14 @@ mod tests {
         check("--election-timeout=50001", "election-timeout");
         check("--heartbeat-interval=0", "heartbeat-interval");
         check("--listen-client-urls=http://127.0.0.1:1", "advertise-client-urls");
-        check("--listen-peer-urls=https://127.0.0.1:1", "listen-peer-urls");
+        check("--listen-peer-urls=https://example.com:1", "listen-peer-urls");
         check("--listen-peer-urls=http://example.com:1", "listen-peer-urls");
         check("--initial-cluster=a=b", "initial-cluster");
         check("--initial-cluster-state=old", "initial-cluster-state");
         check("--watch-progress-notify-interval=10ms", "watch-progress-notify-interval");
         check("--compaction-sleep-interval=ten", "compaction-sleep-interval");
         check("--max-txn-ops=-1", "max-txn-ops");
+        check("--raft-read-timeout=soon", "raft-read-timeout");
         check("--log-level=loud", "log-level");
     }
 

@@ -8,7 +8,9 @@
 mod check;
 mod parse;
 mod table;
+mod tls;
 
 pub use check::{Checked, ConfigError, LogFormat, Url, check};
 pub use parse::{Asked, FlagError, Raw, help, parse};
 pub use table::{FLAGS, Flag, IGNORED};
+pub use tls::Tls;

@@ -220,8 +220,8 @@ mod tests {
         error("run", "'run' is not a valid flag");
         error("--pre-vote=maybe", "invalid boolean value \"maybe\" for -pre-vote: parse error");
         error(
-            "--cert-file=a.pem",
-            "--cert-file=a.pem cannot be taken yet: it waits for TLS; leave it out",
+            "--auth-token=jwt",
+            "--auth-token=jwt cannot be taken yet: it waits for users and roles; leave it out",
         );
         assert_eq!(run("--version", &[]), Ok(Asked::Version));
         assert_eq!(run("--name=a -h", &[]), Ok(Asked::Help));

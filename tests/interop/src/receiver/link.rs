@@ -2,12 +2,12 @@
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use peer::{Accept, BoxFuture, ProcessError, SnapshotBody, SnapshotOutcome};
+use peer::{Accept, BoxFuture, Incoming, ProcessError, SnapshotBody, SnapshotOutcome};
 use raftpb::{Message, MessageType};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use wal::snap::Snapshotter;
 
@@ -116,9 +116,9 @@ pub(super) struct Listener {
 }
 
 impl Accept for Listener {
-    async fn accept(&mut self) -> io::Result<Option<TcpStream>> {
+    async fn accept(&mut self) -> io::Result<Option<Incoming>> {
         tokio::select! {
-            accepted = self.listener.accept() => Ok(Some(accepted?.0)),
+            accepted = self.listener.accept() => Ok(Some(accepted?.0.into())),
             _ = self.stop.wait_for(|stop| *stop) => Ok(None),
         }
     }

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use driver::Driver;
 use link::{Link, Listener};
-use peer::{Local, PeerUrl, Transport};
+use peer::{Local, PeerUrl, Settings, Transport};
 use raft::{MemoryStorage, RawNode};
 use raftpb::wal::Metadata;
 use serde_json::Value;
@@ -126,7 +126,7 @@ impl Receiver {
         let link = Arc::new(Link::new(inbox_tx, snapshotter.clone()));
         let urls = vec![PeerUrl::parse(&config.advertise_url)?];
         let local = Local { id, cluster_id, urls };
-        let transport = Transport::new(local, link.clone(), ELECTION_TIMEOUT);
+        let transport = Transport::new(local, link.clone(), Settings::plain(ELECTION_TIMEOUT));
         for (member, urls) in &cluster.members {
             if *member != id {
                 // A Go member does both: who is not in the configuration yet is answered too.
