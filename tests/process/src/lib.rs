@@ -7,6 +7,7 @@
 mod program;
 mod rng;
 mod server;
+pub mod wire;
 
 pub use program::{Program, subject};
 pub use rng::Rng;
