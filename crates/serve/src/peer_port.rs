@@ -3,7 +3,7 @@
 //!
 //! Source: etcd `server/etcdserver/api/etcdhttp/peer.go`, `server/etcdserver/corrupt.go`.
 
-use api::version::{STORAGE_VERSION, VERSION};
+use api::version::VERSION;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -45,9 +45,10 @@ fn get_only(
 fn version(server: &Server) -> Response<ResponseBody> {
     let decided = server.cluster().version().map(|version| version.to_string());
     let cluster = decided.unwrap_or_else(|| "not_decided".to_owned());
-    let text = format!(
-        r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{STORAGE_VERSION}"}}"#
-    );
+    let storage = server.cluster().storage_version().map(|version| version.to_string());
+    let storage = storage.unwrap_or_else(|| "unknown".to_owned());
+    let text =
+        format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{storage}"}}"#);
     body(StatusCode::OK, text)
 }
 

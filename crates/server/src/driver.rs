@@ -60,6 +60,10 @@ pub(crate) enum Input {
         id: u64,
         answer: oneshot::Sender<Matches>,
     },
+    /// A voter is to lead in this member's place.
+    TransferLead {
+        to: u64,
+    },
     /// Linearizable reads.
     Read(ReadWaiter),
     /// From a peer.
@@ -196,6 +200,7 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.matches(id));
             }
+            Input::TransferLead { to } => self.raw.transfer_leader(to),
             Input::Read(waiter) => self.reads.push(waiter),
             Input::Step(message) => self.step_raft(message),
             Input::Appended(message) => self.take_appended(message, out),

@@ -64,21 +64,27 @@ pub(crate) async fn decide_version(server: Server) {
         let mut lead = shared.lead.subscribe();
         let cluster = shared.cluster();
         // With other members their versions count too; asking them is not built yet.
-        if shared.leads() && cluster.version().is_none() && cluster.members().len() == 1 {
-            let ver = api::version::CLUSTER_VERSION.to_owned();
-            let set = ClusterVersionSetRequest { ver };
-            let request = InternalRaftRequest {
-                cluster_version_set: Some(set),
-                ..InternalRaftRequest::default()
-            };
-            if let Err(error) = server.propose(request).await {
-                tracing::warn!(%error, "failed to set the cluster version");
+        if shared.leads() && cluster.members().len() == 1 {
+            let (version, servers) = (cluster.version(), Some(member::SERVER_VERSION));
+            match member::decide_cluster_version(version, servers, &cluster.downgrade()) {
+                Ok(Some(version)) => set_version(&server, version).await,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "failed to monitor cluster version"),
             }
         }
         tokio::select! {
             _ = lead.changed() => {}
             () = tokio::time::sleep(VERSION_PERIOD) => {}
         }
+    }
+}
+
+async fn set_version(server: &Server, version: member::Version) {
+    let set = ClusterVersionSetRequest { ver: version.to_string() };
+    let request =
+        InternalRaftRequest { cluster_version_set: Some(set), ..InternalRaftRequest::default() };
+    if let Err(error) = server.propose(request).await {
+        tracing::warn!(%error, "failed to set the cluster version");
     }
 }
 
