@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serve::config::{Asked, Checked, check, help, parse};
+use serve::limits::{ClientRoom, raise_open_files};
 use serve::peer_port::PeerPaths;
 use server::Server;
 use std::io::Write as _;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     };
     let ran = check(&raw).map_err(anyhow::Error::from).and_then(|checked| {
         serve::log::start(&checked.log_level, checked.log_format);
+        raise_open_files();
         tokio::runtime::Runtime::new().context("starting threads")?.block_on(run(checked))
     });
     match ran {
@@ -70,10 +72,12 @@ async fn run(checked: Checked) -> Result<()> {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
     let routes = serve::grpc::routes(&server);
+    let room = ClientRoom::of_open_files();
     for (listener, url) in clients.into_iter().zip(&client_urls) {
         let routes = routes.clone();
         let http = serve::http::router(&server);
-        ports.spawn(serve::edge::run(listener, routes, http, stopping.clone()));
+        let edge = serve::edge::run(listener, room.clone(), routes, http, stopping.clone());
+        ports.spawn(edge);
         tracing::info!(
             traffic = "grpc+http",
             address = url.address,

@@ -2,7 +2,7 @@
 //!
 //! Order of the checks, and every status and text, are etcd's; a Go dialler reads them.
 
-use crate::codec::{self, MESSAGE_BYTES_MAX};
+use crate::codec;
 use crate::identity::parse_id;
 use crate::local::{PEER_URLS, RAFT_TO, SERVER_FROM};
 use crate::receive::refuse;
@@ -22,15 +22,22 @@ use raftpb::{Message, MessageType};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// The body of an answer. An error breaks the connection.
 pub type ResponseBody = BoxBody<Bytes, io::Error>;
 
-/// The largest envelope of a snapshot, in bytes.
-const SNAPSHOT_ENVELOPE_MAX: usize = 64 << 20;
+/// The largest message in a post, in bytes. Compat: etcd has no limit; what a member posts is
+/// little more than one request of a client, as appends go by stream.
+const POSTED_BYTES_MAX: usize = 64 << 20;
+
+/// From here on a posted message is large, in bytes.
+const LARGE_BYTES: usize = 1 << 20;
+
+/// Large messages being read at once: strangers must not fill the memory.
+pub(crate) const LARGE_AT_ONCE: usize = 2;
 
 impl Transport {
     /// Answers one request on the peer port, if it belongs to the peer protocol; gives it back if
@@ -105,7 +112,7 @@ impl Transport {
             return refusal;
         }
         let from = request.headers().get(SERVER_FROM).cloned();
-        let body = match read_body(request.into_body()).await {
+        let body = match read_body(request.into_body(), &self.shared.large).await {
             Ok(body) => body,
             Err(why) => {
                 warn!(?from, why, "failed to read a raft message");
@@ -124,7 +131,7 @@ impl Transport {
             return refusal;
         }
         let mut body = request.into_body();
-        let (message, rest) = match read_envelope(&mut body).await {
+        let (message, rest) = match read_envelope(&mut body, &self.shared.large).await {
             Ok(read) => read,
             Err(why) => {
                 warn!(why, "failed to read a snapshot's message");
@@ -202,24 +209,26 @@ impl Transport {
 }
 
 /// Reads a body to its end, as long as it keeps coming.
-async fn read_body(mut body: Incoming) -> Result<Bytes, String> {
-    let mut read = BytesMut::new();
+async fn read_body(mut body: Incoming, large: &Semaphore) -> Result<Bytes, String> {
+    let (mut read, mut permit) = (BytesMut::new(), None);
     while let Some(data) = next_part(&mut body).await? {
-        if (read.len() + data.len()) as u64 > MESSAGE_BYTES_MAX {
-            return Err(format!("it is longer than {MESSAGE_BYTES_MAX} bytes"));
+        let bytes = read.len() + data.len();
+        if bytes > POSTED_BYTES_MAX {
+            return Err(format!("it is longer than {POSTED_BYTES_MAX} bytes"));
         }
+        wait_if_large(bytes, large, &mut permit).await;
         read.extend_from_slice(&data);
     }
     Ok(read.freeze())
 }
 
 /// Reads the message at the start of a snapshot's body, and what came behind it already.
-async fn read_envelope(body: &mut Incoming) -> Result<(Message, Bytes), String> {
-    let mut read = BytesMut::new();
+async fn read_envelope(body: &mut Incoming, large: &Semaphore) -> Result<(Message, Bytes), String> {
+    let (mut read, mut permit) = (BytesMut::new(), None);
     loop {
         if let Some(head) = read.get(..8) {
             let length = u64::from_be_bytes(head.try_into().expect("eight bytes"));
-            if length > SNAPSHOT_ENVELOPE_MAX as u64 {
+            if length > POSTED_BYTES_MAX as u64 {
                 return Err(format!("its message of {length} bytes is too long"));
             }
         }
@@ -229,9 +238,23 @@ async fn read_envelope(body: &mut Incoming) -> Result<(Message, Bytes), String> 
             Err(error) => return Err(error.to_string()),
         }
         match next_part(body).await? {
-            Some(data) => read.extend_from_slice(&data),
+            Some(data) => {
+                wait_if_large(read.len() + data.len(), large, &mut permit).await;
+                read.extend_from_slice(&data);
+            }
             None => return Err("it ends within its message".to_owned()),
         }
+    }
+}
+
+/// Waits for its turn with a message that has become large.
+async fn wait_if_large<'a>(
+    bytes: usize,
+    large: &'a Semaphore,
+    permit: &mut Option<SemaphorePermit<'a>>,
+) {
+    if bytes > LARGE_BYTES && permit.is_none() {
+        *permit = large.acquire().await.ok();
     }
 }
 

@@ -28,6 +28,6 @@ pub use get::{Answer, GetError, get};
 pub use handler::ResponseBody;
 pub use local::{Local, MIN_CLUSTER_VERSION, SERVER_VERSION};
 pub use seam::{BoxFuture, ProcessError, Raft, SnapshotBody, SnapshotOutcome};
-pub use serve::{Accept, NoOthers, Others};
+pub use serve::{Accept, CONNECTIONS_MAX, NoOthers, Others};
 pub use transport::Transport;
 pub use url::{PeerUrl, UrlError};

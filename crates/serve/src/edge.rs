@@ -4,10 +4,12 @@
 //! then it is asked to finish what is under way, and joined.
 
 use crate::budget::{Connection, hold_until_sent};
+use crate::go_words::{self, Asked};
+use crate::limits::ClientRoom;
+use crate::patience::Impatient;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +20,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::Status;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
 
@@ -34,9 +35,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long requests under way may take once the server ends.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves a listener until `stopping` turns true.
+/// Serves a listener until `stopping` turns true. While `room` has none, clients wait to be
+/// accepted.
 pub async fn run(
     listener: TcpListener,
+    room: ClientRoom,
     routes: Routes,
     http: Router,
     mut stopping: watch::Receiver<bool>,
@@ -45,17 +48,22 @@ pub async fn run(
     let router = http.fallback(move |request: Request| {
         let mut grpc = grpc.clone();
         async move {
-            if is_grpc(&request) {
-                let answered: Result<Response, Infallible> = grpc.call(request).await;
-                return in_go_words(answered.unwrap_or_else(|never| match never {}));
+            if let Some(refused) = go_words::refuse(&request) {
+                return refused;
             }
-            (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+            let asked = Asked::of(&request);
+            let answered: Result<Response, Infallible> = grpc.call(request).await;
+            asked.reword(answered.unwrap_or_else(|never| match never {}))
         }
     });
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = room.enter().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            next = next => next,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         while connections.try_join_next().is_some() {}
@@ -77,6 +85,7 @@ pub async fn run(
         });
         let mut stopping = stopping.clone();
         connections.spawn(async move {
+            let _place = place;
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
@@ -88,7 +97,8 @@ pub async fn run(
                 .keep_alive_interval(PING_PERIOD)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .adaptive_window(true);
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            let stream = TokioIo::new(Impatient::new(stream));
+            let connection = builder.serve_connection_with_upgrades(stream, service);
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => Some(ended),
@@ -112,47 +122,4 @@ pub async fn run(
         });
     }
     while connections.join_next().await.is_some() {}
-}
-
-fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// Compat: clients know a message that is too large by code and text of Go's library.
-fn in_go_words(mut response: Response) -> Response {
-    let headers = response.headers();
-    let message = headers.get(Status::GRPC_MESSAGE).and_then(|text| text.to_str().ok());
-    if let Some(status) = message.and_then(too_large) {
-        let code = HeaderValue::from(i32::from(status.code()));
-        response.headers_mut().insert(Status::GRPC_STATUS, code);
-        // Spaces and parentheses are not escaped in it.
-        if let Ok(text) = HeaderValue::from_str(status.message()) {
-            response.headers_mut().insert(Status::GRPC_MESSAGE, text);
-        }
-    }
-    response
-}
-
-/// What Go's library says where tonic says this, escaped or not.
-pub(crate) fn too_large(message: &str) -> Option<Status> {
-    let message = message.replace("%20", " ");
-    let sizes = message.strip_prefix("Error, decoded message length too large: found ")?;
-    let (found, limit) = sizes.split_once(" bytes, the limit is: ")?;
-    let limit = limit.strip_suffix(" bytes")?;
-    let text = format!("grpc: received message larger than max ({found} vs. {limit})");
-    Some(Status::resource_exhausted(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::too_large;
-
-    #[test]
-    fn the_size_of_messages_is_told_in_go_words() {
-        let text = "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes";
-        let told = too_large(text).map(|status| status.message().to_owned());
-        assert_eq!(told.as_deref(), Some("grpc: received message larger than max (9 vs. 8)"));
-        assert!(too_large("something else").is_none());
-    }
 }

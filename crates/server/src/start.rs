@@ -20,7 +20,7 @@ use peer::{Local, Others, PeerUrl, Transport};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -273,6 +273,9 @@ impl Server {
     }
 }
 
+/// How long the peer port pauses if the system gives it no connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Accepts peers until the member stops.
 struct PeerPort {
     listener: TcpListener,
@@ -281,9 +284,19 @@ struct PeerPort {
 
 impl peer::Accept for PeerPort {
     async fn accept(&mut self) -> std::io::Result<Option<TcpStream>> {
-        tokio::select! {
-            accepted = self.listener.accept() => Ok(Some(accepted?.0)),
-            _ = self.stopping.wait_for(|stopping| *stopping) => Ok(None),
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return Ok(None),
+            };
+            match accepted {
+                Ok((stream, _)) => return Ok(Some(stream)),
+                Err(error) => {
+                    // Out of file descriptors, most likely: others may go meanwhile.
+                    tracing::warn!(%error, "cannot accept a peer's connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
         }
     }
 }

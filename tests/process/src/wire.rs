@@ -2,9 +2,10 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use tokio::net::TcpStream;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What HTTP/2 lets a server send before the client has read any of it, if nobody says more.
+const WINDOW: u32 = 65_535;
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -86,9 +90,19 @@ impl Wire {
     /// # Panics
     /// If nobody is there.
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::connect_with(address, WINDOW).await
+    }
+
+    /// Connects, and lets the server send so many bytes ahead.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    pub async fn connect_with(address: SocketAddr, window: u32) -> Self {
         let stream = TcpStream::connect(address).await.expect("somebody listens");
-        let (requests, connection) =
-            handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("they speak HTTP/2");
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(window).initial_connection_window_size(window);
+        let connected = builder.handshake(TokioIo::new(stream)).await;
+        let (requests, connection) = connected.expect("they speak HTTP/2");
         tokio::spawn(connection);
         Self { address, requests }
     }
@@ -104,7 +118,14 @@ impl Wire {
         tokio::time::timeout(PATIENCE, self.ask(call)).await.map_err(|_| "silence".to_owned())?
     }
 
-    async fn ask(&mut self, call: Call) -> Result<Answer, String> {
+    /// Asks, and leaves all of the answer but its head to the caller.
+    ///
+    /// # Errors
+    /// If the connection or the stream ends first.
+    ///
+    /// # Panics
+    /// If a path is none.
+    pub async fn begin(&mut self, call: Call) -> Result<Response<Incoming>, String> {
         let uri = format!("http://{}{}", self.address, call.path);
         let uri: Uri = uri.parse().expect("a path");
         let mut request = Request::builder().method(call.method).uri(uri);
@@ -112,8 +133,11 @@ impl Wire {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(call.body)).expect("headers are headers");
-        let response = self.requests.send_request(request).await.map_err(|e| e.to_string())?;
-        let (parts, body) = response.into_parts();
+        self.requests.send_request(request).await.map_err(|e| e.to_string())
+    }
+
+    async fn ask(&mut self, call: Call) -> Result<Answer, String> {
+        let (parts, body) = self.begin(call).await?.into_parts();
         let body = body.collect().await.map_err(|e| e.to_string())?;
         let trailers = body.trailers().cloned().unwrap_or_default();
         let told = |name: &str| text(&trailers, name).or_else(|| text(&parts.headers, name));

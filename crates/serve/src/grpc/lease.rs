@@ -1,5 +1,6 @@
 //! Leases.
 
+use crate::go_words;
 use crate::grpc::kv::mixed_up;
 use crate::grpc::status::status;
 use crate::grpc::{fill, fill_revision};
@@ -69,7 +70,7 @@ impl lease_server::Lease for Lease {
             let (mut requests, server) = state?;
             let request = match requests.message().await {
                 Ok(request) => request?,
-                Err(status) => return Some((Err(status), None)),
+                Err(status) => return Some((Err(go_words::of_stream(status)), None)),
             };
             // Compat: the header is of before the renewal.
             let mut header = None;

@@ -1,6 +1,6 @@
 //! Watches: a stream of requests in, a stream of responses out.
 
-use crate::edge::too_large;
+use crate::go_words;
 use crate::grpc::OVERHEAD_BYTES;
 use api::etcdserverpb::watch_create_request::FilterType;
 use api::etcdserverpb::watch_request::RequestUnion;
@@ -107,7 +107,7 @@ impl Conversation {
                     Ok(None) => self.requests = None,
                     Err(status) => {
                         self.ended = true;
-                        return Some(Err(too_large(status.message()).unwrap_or(status)));
+                        return Some(Err(go_words::of_stream(status)));
                     }
                 },
                 _ = self.progress.tick() => self.commands.tick(),
