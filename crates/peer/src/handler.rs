@@ -135,7 +135,8 @@ impl Transport {
             Ok(read) => read,
             Err(why) => {
                 warn!(why, "failed to read a snapshot's message");
-                return error(StatusCode::BAD_REQUEST, "error decoding raft message");
+                let text = format!("failed to decode raft message ({why})");
+                return error(StatusCode::BAD_REQUEST, &text);
             }
         };
         if message.r#type() != MessageType::MsgSnap {
@@ -183,15 +184,16 @@ impl Transport {
     }
 
     async fn process(&self, message: Message) -> Response<ResponseBody> {
+        if message.to() == self.shared.local.id && message.r#type().is_local() {
+            // Compat: passed over, and not refused.
+            warn!(from = message.from(), "ignored a message of a type that is not for the network");
+            return no_content();
+        }
         if let Some(refusal) = self.refuse_message(&message) {
             return refusal;
         }
         match self.shared.raft.process(message).await {
-            Ok(()) => {
-                let mut response = Response::new(full(Bytes::new()));
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                response
-            }
+            Ok(()) => no_content(),
             Err(why) => {
                 warn!(%why, "failed to process a raft message");
                 error(StatusCode::INTERNAL_SERVER_ERROR, "error processing raft message")
@@ -229,7 +231,7 @@ async fn read_envelope(body: &mut Incoming, large: &Semaphore) -> Result<(Messag
         if let Some(head) = read.get(..8) {
             let length = u64::from_be_bytes(head.try_into().expect("eight bytes"));
             if length > POSTED_BYTES_MAX as u64 {
-                return Err(format!("its message of {length} bytes is too long"));
+                return Err("rafthttp: error limit exceeded".to_owned());
             }
         }
         match codec::message::decode(&mut read) {
@@ -242,7 +244,8 @@ async fn read_envelope(body: &mut Incoming, large: &Semaphore) -> Result<(Messag
                 wait_if_large(read.len() + data.len(), large, &mut permit).await;
                 read.extend_from_slice(&data);
             }
-            None => return Err("it ends within its message".to_owned()),
+            None if read.is_empty() => return Err("EOF".to_owned()),
+            None => return Err("unexpected EOF".to_owned()),
         }
     }
 }
@@ -312,6 +315,12 @@ fn rfc3339(since_epoch: Duration) -> String {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let nanos = since_epoch.subsec_nanos();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+fn no_content() -> Response<ResponseBody> {
+    let mut response = Response::new(full(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 fn method_not_allowed(allow: &'static str) -> Response<ResponseBody> {

@@ -78,7 +78,12 @@ async fn hash_kv(server: &Server, request: Request<Incoming>) -> Response<Respon
     let Ok(read) = read else {
         return error(StatusCode::BAD_REQUEST, "error reading body");
     };
-    let asked = serde_json::from_slice::<HashRequest>(&read.to_bytes());
+    // Go takes no list for an object, and null for an empty one.
+    let asked = match serde_json::from_slice(&read.to_bytes()) {
+        Ok(serde_json::Value::Null) => Ok(HashRequest { revision: 0 }),
+        Ok(object @ serde_json::Value::Object(_)) => serde_json::from_value(object).map_err(drop),
+        _ => Err(()),
+    };
     let Ok(HashRequest { revision }) = asked else {
         return error(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };

@@ -6,6 +6,7 @@
 //! tests built on this crate run on any program with etcd's flags.
 
 mod files;
+mod fill;
 mod program;
 mod rng;
 mod server;
@@ -13,6 +14,7 @@ pub mod wire;
 mod witness;
 
 pub use files::raise_open_files;
+pub use fill::fill;
 pub use program::{Program, subject};
 pub use rng::Rng;
 pub use server::{Options, Server};

@@ -117,6 +117,9 @@ impl WatchItem {
 
 /// Where a stream's items go.
 pub(crate) trait Outbox {
+    /// Whether an item would find room now.
+    fn has_room(&self) -> bool;
+
     /// Gives the item back if there is no room.
     fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem>;
 }
@@ -375,7 +378,8 @@ impl<O: Outbox> Hub<O> {
     fn catch_up_one(&mut self, place: Place, view: &View) -> bool {
         let (id, watch_id) = place;
         let Some(stream) = self.streams.get_mut(&id) else { return true };
-        if !stream.flush() {
+        // Looking for what it missed costs more than anything else here: not for nothing.
+        if !stream.flush() || !stream.outbox.has_room() {
             self.behind.push_back(place);
             return false;
         }
