@@ -16,6 +16,9 @@ const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
 /// Revocations on their way at once.
 const REVOKES_AT_ONCE: usize = 16;
 
+/// How long a member waits before it says again who it is.
+const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
+
 /// How often the cluster's version is looked at.
 const VERSION_PERIOD: Duration = Duration::from_secs(4);
 
@@ -29,6 +32,7 @@ pub(crate) async fn publish(server: Server) {
         member_id: server.shared.id,
         member_attributes: Some(attributes),
     };
+    let mut applied = server.shared.applied.subscribe();
     loop {
         let request = InternalRaftRequest {
             cluster_member_attr_set: Some(set.clone()),
@@ -41,9 +45,13 @@ pub(crate) async fn publish(server: Server) {
                 tracing::warn!(%error, "failed to publish local member to cluster through raft")
             }
         }
+        // One that has much to apply again refuses requests until it has.
+        tokio::select! {
+            _ = applied.changed() => {}
+            () = tokio::time::sleep(PUBLISH_PERIOD) => {}
+        }
     }
     // A cluster of one decides its version at once: whoever is told that it serves finds one.
-    let mut applied = server.shared.applied.subscribe();
     while server.cluster().members().len() == 1 && server.cluster().version().is_none() {
         if applied.changed().await.is_err() {
             return;
