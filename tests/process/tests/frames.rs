@@ -131,7 +131,8 @@ fn broken_http2() -> Vec<(&'static str, Vec<u8>)> {
 fn broken_http1() -> Vec<(&'static str, Vec<u8>)> {
     let text = |text: &str| text.as_bytes().to_vec();
     let mut rng = Rng::new(1);
-    let mut garbage = || (0..1 << 16).map(|_| u8::try_from(rng.below(256)).unwrap()).collect();
+    let mut garbage =
+        || (0..1 << 16).map(|_| u8::try_from(rng.below(256)).expect("a byte")).collect();
     let long = "x".repeat(4 << 20);
     vec![
         ("garbage", garbage()),
@@ -233,13 +234,13 @@ fn join_chunks(mut chunks: &str) -> Option<String> {
 
 async fn who(address: SocketAddr) -> Who {
     let head = "GET /members HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let heard = String::from_utf8(send(address, head.as_bytes()).await).unwrap();
+    let heard = String::from_utf8(send(address, head.as_bytes()).await).expect("it is text");
     let (head, body) = heard.split_once("\r\n\r\n").expect("it has a body");
     let named = |line: &str| line.to_ascii_lowercase().starts_with("x-etcd-cluster-id:");
     let cluster = head.lines().find(|line| named(line)).expect("it tells its cluster");
     let members: serde_json::Value = serde_json::from_str(body).expect("members are JSON");
     let id = members[0]["id"].as_u64().expect("an id is a number");
-    Who { cluster: cluster.split_once(": ").unwrap().1.to_owned(), id }
+    Who { cluster: cluster.split_once(": ").expect("a header").1.to_owned(), id }
 }
 
 /// Names, heads and bodies of requests that no member makes.

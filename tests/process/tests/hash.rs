@@ -31,41 +31,49 @@ async fn hashes(server: &Server) -> Vec<(u32, i64)> {
     let mut maintenance = MaintenanceClient::new(channel);
     // A server may decide its cluster's version after it has said that it is ready.
     let deadline = Instant::now() + PATIENCE;
-    while maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner().storage_version
+    while maintenance
+        .status(pb::StatusRequest {})
+        .await
+        .expect("it is done")
+        .into_inner()
+        .storage_version
         != "3.7.0"
     {
         assert!(Instant::now() < deadline, "no version: {}", server.log());
     }
     for id in 1..=3 {
-        leases.lease_grant(pb::LeaseGrantRequest { ttl: 1000 + id, id }).await.unwrap();
+        leases.lease_grant(pb::LeaseGrantRequest { ttl: 1000 + id, id }).await.expect("it is done");
     }
     let (mut rng, mut hashes) = (Rng::new(7), Vec::new());
     for step in 1..=STEPS {
         let key = format!("key/{}", rng.below(KEYS)).into_bytes().into();
         if rng.one_in(4) {
             let delete = pb::DeleteRangeRequest { key, ..Default::default() };
-            kv.delete_range(delete).await.unwrap();
+            kv.delete_range(delete).await.expect("it is done");
         } else {
             let value = vec![b'v'; rng.below(100)].into();
             let put = pb::PutRequest { key, value, lease: rng.between(0, 3), ..Default::default() };
-            kv.put(put).await.unwrap();
+            kv.put(put).await.expect("it is done");
         }
         if step == STEPS / 2 {
-            leases.lease_revoke(pb::LeaseRevokeRequest { id: 2 }).await.unwrap();
-            leases.lease_grant(pb::LeaseGrantRequest { ttl: 1000, id: 2 }).await.unwrap();
+            leases.lease_revoke(pb::LeaseRevokeRequest { id: 2 }).await.expect("it is done");
+            leases
+                .lease_grant(pb::LeaseGrantRequest { ttl: 1000, id: 2 })
+                .await
+                .expect("it is done");
             let alarm = pb::AlarmRequest { action: 1, member_id: 77, alarm: 1 };
-            maintenance.alarm(alarm).await.unwrap();
+            maintenance.alarm(alarm).await.expect("it is done");
             let alarm = pb::AlarmRequest { action: 2, ..alarm };
-            maintenance.alarm(alarm).await.unwrap();
+            maintenance.alarm(alarm).await.expect("it is done");
         }
         if step % 100 == 0 {
-            let hash = maintenance.hash(pb::HashRequest {}).await.unwrap().into_inner();
-            let revision = hash.header.unwrap().revision;
+            let hash = maintenance.hash(pb::HashRequest {}).await.expect("it is done").into_inner();
+            let revision = hash.header.expect("a header").revision;
             hashes.push((hash.hash, revision));
             let compaction = pb::CompactionRequest { revision: revision - 30, physical: true };
-            kv.compact(compaction).await.unwrap();
-            let hash = maintenance.hash(pb::HashRequest {}).await.unwrap().into_inner();
-            hashes.push((hash.hash, hash.header.unwrap().revision));
+            kv.compact(compaction).await.expect("it is done");
+            let hash = maintenance.hash(pb::HashRequest {}).await.expect("it is done").into_inner();
+            hashes.push((hash.hash, hash.header.expect("a header").revision));
         }
     }
     hashes

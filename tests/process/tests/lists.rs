@@ -136,9 +136,9 @@ async fn hear(mut body: Incoming, events: usize) -> bool {
         let frame = frame.expect("the stream stays open").expect("the connection holds");
         buffer.extend_from_slice(&frame.into_data().expect("no trailers yet"));
         while let Some(head) = buffer.get(1..5) {
-            let length = u32::from_be_bytes(head.try_into().unwrap()) as usize;
+            let length = u32::from_be_bytes(head.try_into().expect("four bytes")) as usize;
             let Some(message) = buffer.get(5..5 + length) else { break };
-            let response = pb::WatchResponse::decode(message).unwrap();
+            let response = pb::WatchResponse::decode(message).expect("a response");
             assert!(!response.canceled, "{response:?}");
             for kv in response.events.into_iter().filter_map(|event| event.kv) {
                 // Those of one transaction have one revision.
