@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serve::config::{Asked, Checked, check, help, parse};
+use serve::limits::{ClientRoom, raise_open_files};
 use serve::peer_port::PeerPaths;
 use serve::ports::Ports;
 use server::{Config, Server};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     };
     let ran = check(&raw).map_err(anyhow::Error::from).and_then(|checked| {
         serve::log::start(&checked.log_level, checked.log_format);
+        raise_open_files();
         tokio::runtime::Runtime::new().context("starting threads")?.block_on(run(checked))
     });
     match ran {
@@ -66,9 +68,11 @@ async fn run(checked: Checked) -> Result<()> {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
     let api = serve::Api::new(&server, serve::http::router(&server));
+    let room = ClientRoom::of_open_files();
     for port in clients {
         port.announce("grpc+http");
-        ports.spawn(serve::edge::run(port.listener, api.clone(), stopping.clone()));
+        let edge = serve::edge::run(port.listener, room.clone(), api.clone(), stopping.clone());
+        ports.spawn(edge);
     }
     if server.ready().await {
         tracing::info!("ready to serve client requests");

@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 21] = [
+const LINES: &[Line] = &[
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -141,8 +141,17 @@ const LINES: [Line; 21] = [
     },
     Line {
         id: "4.5",
-        title: "300 rounds of kill -9 under load",
-        steps: &["QUORATE_KILLS=300 cargo xtask test -p quorate-process --test kill"],
+        title: "300 rounds of kill -9 under load, with a million keys",
+        steps: &["QUORATE_KILLS=300 QUORATE_KILL_KEYS=1000000 \
+             cargo xtask test -p quorate-process --test kill"],
+    },
+    Line {
+        id: "4.6",
+        title: "bad input: requests, frames, idle and slow clients, lists beyond all memory",
+        steps: &[
+            "cargo xtask test -p quorate-process --test bad_input --test frames --test idle",
+            "QUORATE_LISTS=100 cargo xtask test -p quorate-process --test lists",
+        ],
     },
     Line {
         id: "4.7",

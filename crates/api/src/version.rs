@@ -4,10 +4,6 @@
 pub const VERSION: &str = "3.7.1";
 /// Major and minor of it: what client and server call the version of the API.
 pub const API_VERSION: &str = "3.7";
-/// The version of a cluster whose members are all of [`VERSION`].
-pub const CLUSTER_VERSION: &str = "3.7.0";
-/// The version of the stored state, as the `meta` bucket holds it.
-pub const STORAGE_VERSION: &str = "3.7.0";
 /// The lowest cluster version that this server can be a member of.
 pub const MIN_CLUSTER_VERSION: &str = "3.0.0";
 /// Our own version, shown beside etcd's and never in its place.

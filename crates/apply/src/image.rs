@@ -23,6 +23,14 @@ const TERM: &[u8] = b"term";
 /// What versions can read it. A member notes it for itself, outside of the log.
 const STORAGE_VERSION: &[u8] = b"storageVersion";
 
+/// What differs between members with the same state, and so is not hashed.
+const LOCAL: [&[u8]; 3] = [CONSISTENT_INDEX, TERM, STORAGE_VERSION];
+
+/// The revision of users and roles, and what it is before there are any. Each member notes it by
+/// itself, when it starts.
+const AUTH_REVISION: &[u8] = b"authRevision";
+const FIRST_AUTH_REVISION: [u8; 8] = 1u64.to_be_bytes();
+
 /// The bucket of revisions.
 const KEY: &[u8] = b"key";
 
@@ -130,6 +138,7 @@ pub struct Image {
     pub(crate) buckets: Buckets,
     pub(crate) index: u64,
     pub(crate) term: u64,
+    pub(crate) storage_version: Option<member::Version>,
 }
 
 impl Image {
@@ -143,6 +152,26 @@ impl Image {
     #[must_use]
     pub fn term(&self) -> u64 {
         self.term
+    }
+
+    /// The CRC-32C of all buckets in their order: names, keys and values (etcd `backend.Hash`
+    /// with `schema.DefaultIgnores`).
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn hash(&mut self) -> bolt::Result<u32> {
+        let mut hash = 0;
+        for bucket in self.buckets()? {
+            hash = crc32c::crc32c_append(hash, &bucket);
+            let is_meta = bucket == Bucket::Meta.name().as_bytes();
+            self.visit(&bucket, &mut |key, value| {
+                if !is_meta || !LOCAL.contains(&key) {
+                    hash = crc32c::crc32c_append(crc32c::crc32c_append(hash, key), value);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(hash)
     }
 
     fn visit_keys(&self, emit: &mut Emit<'_>) -> bolt::Result<()> {
@@ -196,10 +225,16 @@ impl Source for Image {
         let mut items: BTreeMap<&[u8], &[u8]> =
             stored.map(|(key, value)| (&key[..], &value[..])).collect();
         let (index, term) = (self.index.to_be_bytes(), self.term.to_be_bytes());
+        let version = self.storage_version.map(|version| version.to_string());
         if small == Bucket::Meta {
             items.insert(CONSISTENT_INDEX, &index);
             items.insert(TERM, &term);
-            items.entry(STORAGE_VERSION).or_insert(api::version::STORAGE_VERSION.as_bytes());
+            // One that an imported database had may be older than the cluster is now.
+            items.remove(STORAGE_VERSION);
+            items.extend(version.as_ref().map(|version| (STORAGE_VERSION, version.as_bytes())));
+        }
+        if small == Bucket::Auth {
+            items.entry(AUTH_REVISION).or_insert(&FIRST_AUTH_REVISION);
         }
         items.into_iter().try_for_each(|(key, value)| emit(key, value))
     }

@@ -153,6 +153,7 @@ impl StateMachine {
             buckets: self.store.buckets().clone(),
             index: self.store.consistent_index(),
             term: self.store.term(),
+            storage_version: self.cluster.storage_version(),
         }
     }
 

@@ -49,6 +49,9 @@ pub enum Change {
     },
 }
 
+/// The first version that notes the version of the stored state.
+const FIRST_STORAGE_VERSION: Version = Version { major: 3, minor: 6, patch: 0 };
+
 const VERSION_KEY: &str = "clusterVersion";
 const DOWNGRADE_KEY: &str = "downgrade";
 const VALIDATED: &str = "a change is applied to the members it was validated against";
@@ -124,6 +127,15 @@ impl Cluster {
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         self.version
+    }
+
+    /// The version of the stored state: it follows the cluster's, so that a member of the version
+    /// before can take the state over in a downgrade. `None` before 3.6, which did not note it;
+    /// this server's own while the cluster has not decided (etcd `UpdateStorageVersionIfNeeded`).
+    #[must_use]
+    pub fn storage_version(&self) -> Option<Version> {
+        let cluster = self.version.unwrap_or(SERVER_VERSION).major_minor();
+        (cluster >= FIRST_STORAGE_VERSION).then_some(cluster)
     }
 
     /// Whether the cluster is to be downgraded.

@@ -2,7 +2,7 @@
 //!
 //! Order of the checks, and every status and text, are etcd's; a Go dialler reads them.
 
-use crate::codec::{self, MESSAGE_BYTES_MAX};
+use crate::codec;
 use crate::identity::parse_id;
 use crate::local::{PEER_URLS, RAFT_TO, SERVER_FROM};
 use crate::receive::refuse;
@@ -22,15 +22,22 @@ use raftpb::{Message, MessageType};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// The body of an answer. An error breaks the connection.
 pub type ResponseBody = BoxBody<Bytes, io::Error>;
 
-/// The largest envelope of a snapshot, in bytes.
-const SNAPSHOT_ENVELOPE_MAX: usize = 64 << 20;
+/// The largest message in a post, in bytes. Compat: etcd has no limit; what a member posts is
+/// little more than one request of a client, as appends go by stream.
+const POSTED_BYTES_MAX: usize = 64 << 20;
+
+/// From here on a posted message is large, in bytes.
+const LARGE_BYTES: usize = 1 << 20;
+
+/// Large messages being read at once: strangers must not fill the memory.
+pub(crate) const LARGE_AT_ONCE: usize = 2;
 
 impl Transport {
     /// Answers one request on the peer port, if it belongs to the peer protocol; gives it back if
@@ -105,7 +112,8 @@ impl Transport {
             return refusal;
         }
         let from = request.headers().get(SERVER_FROM).cloned();
-        let body = match read_body(request.into_body(), self.shared.settings.read_timeout).await {
+        let silence_max = self.shared.settings.read_timeout;
+        let body = match read_body(request.into_body(), silence_max, &self.shared.large).await {
             Ok(body) => body,
             Err(why) => {
                 warn!(?from, why, "failed to read a raft message");
@@ -125,11 +133,13 @@ impl Transport {
         }
         let mut body = request.into_body();
         let silence_max = self.shared.settings.read_timeout;
-        let (message, rest) = match read_envelope(&mut body, silence_max).await {
+        let large = &self.shared.large;
+        let (message, rest) = match read_envelope(&mut body, silence_max, large).await {
             Ok(read) => read,
             Err(why) => {
                 warn!(why, "failed to read a snapshot's message");
-                return error(StatusCode::BAD_REQUEST, "error decoding raft message");
+                let text = format!("failed to decode raft message ({why})");
+                return error(StatusCode::BAD_REQUEST, &text);
             }
         };
         if message.r#type() != MessageType::MsgSnap {
@@ -177,15 +187,16 @@ impl Transport {
     }
 
     async fn process(&self, message: Message) -> Response<ResponseBody> {
+        if message.to() == self.shared.local.id && message.r#type().is_local() {
+            // Compat: passed over, and not refused.
+            warn!(from = message.from(), "ignored a message of a type that is not for the network");
+            return no_content();
+        }
         if let Some(refusal) = self.refuse_message(&message) {
             return refusal;
         }
         match self.shared.raft.process(message).await {
-            Ok(()) => {
-                let mut response = Response::new(full(Bytes::new()));
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                response
-            }
+            Ok(()) => no_content(),
             Err(why) => {
                 warn!(%why, "failed to process a raft message");
                 error(StatusCode::INTERNAL_SERVER_ERROR, "error processing raft message")
@@ -203,12 +214,18 @@ impl Transport {
 }
 
 /// Reads a body to its end, as long as it keeps coming.
-async fn read_body(mut body: Incoming, silence_max: Duration) -> Result<Bytes, String> {
-    let mut read = BytesMut::new();
+async fn read_body(
+    mut body: Incoming,
+    silence_max: Duration,
+    large: &Semaphore,
+) -> Result<Bytes, String> {
+    let (mut read, mut permit) = (BytesMut::new(), None);
     while let Some(data) = next_part(&mut body, silence_max).await? {
-        if (read.len() + data.len()) as u64 > MESSAGE_BYTES_MAX {
-            return Err(format!("it is longer than {MESSAGE_BYTES_MAX} bytes"));
+        let bytes = read.len() + data.len();
+        if bytes > POSTED_BYTES_MAX {
+            return Err(format!("it is longer than {POSTED_BYTES_MAX} bytes"));
         }
+        wait_if_large(bytes, large, &mut permit).await;
         read.extend_from_slice(&data);
     }
     Ok(read.freeze())
@@ -218,13 +235,14 @@ async fn read_body(mut body: Incoming, silence_max: Duration) -> Result<Bytes, S
 async fn read_envelope(
     body: &mut Incoming,
     silence_max: Duration,
+    large: &Semaphore,
 ) -> Result<(Message, Bytes), String> {
-    let mut read = BytesMut::new();
+    let (mut read, mut permit) = (BytesMut::new(), None);
     loop {
         if let Some(head) = read.get(..8) {
             let length = u64::from_be_bytes(head.try_into().expect("eight bytes"));
-            if length > SNAPSHOT_ENVELOPE_MAX as u64 {
-                return Err(format!("its message of {length} bytes is too long"));
+            if length > POSTED_BYTES_MAX as u64 {
+                return Err("rafthttp: error limit exceeded".to_owned());
             }
         }
         match codec::message::decode(&mut read) {
@@ -233,9 +251,24 @@ async fn read_envelope(
             Err(error) => return Err(error.to_string()),
         }
         match next_part(body, silence_max).await? {
-            Some(data) => read.extend_from_slice(&data),
-            None => return Err("it ends within its message".to_owned()),
+            Some(data) => {
+                wait_if_large(read.len() + data.len(), large, &mut permit).await;
+                read.extend_from_slice(&data);
+            }
+            None if read.is_empty() => return Err("EOF".to_owned()),
+            None => return Err("unexpected EOF".to_owned()),
         }
+    }
+}
+
+/// Waits for its turn with a message that has become large.
+async fn wait_if_large<'a>(
+    bytes: usize,
+    large: &'a Semaphore,
+    permit: &mut Option<SemaphorePermit<'a>>,
+) {
+    if bytes > LARGE_BYTES && permit.is_none() {
+        *permit = large.acquire().await.ok();
     }
 }
 
@@ -293,6 +326,12 @@ fn rfc3339(since_epoch: Duration) -> String {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let nanos = since_epoch.subsec_nanos();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+fn no_content() -> Response<ResponseBody> {
+    let mut response = Response::new(full(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 fn method_not_allowed(allow: &'static str) -> Response<ResponseBody> {

@@ -31,7 +31,7 @@ pub use handler::ResponseBody;
 pub use local::{Local, MIN_CLUSTER_VERSION, SERVER_VERSION};
 pub use net::Incoming;
 pub use seam::{BoxFuture, ProcessError, Raft, SnapshotBody, SnapshotOutcome};
-pub use serve::{Accept, NoOthers, Others};
+pub use serve::{Accept, CONNECTIONS_MAX, NoOthers, Others};
 pub use settings::{Settings, TIMEOUT_MIN};
 pub use transport::Transport;
 pub use url::{PeerUrl, UrlError};

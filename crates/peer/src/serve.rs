@@ -11,7 +11,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{debug, warn};
+
+/// Connections to the peer port at once, at most; more are closed. A member has less than ten to
+/// each other one, so that this guards against strangers only.
+pub const CONNECTIONS_MAX: usize = 512;
 
 /// Connections from peers.
 pub trait Accept {
@@ -44,6 +48,10 @@ impl Transport {
         let mut connections = JoinSet::new();
         while let Some(incoming) = listener.accept().await? {
             while connections.try_join_next().is_some() {}
+            if connections.len() >= CONNECTIONS_MAX {
+                warn!("closed a connection: there are {CONNECTIONS_MAX} to the peer port");
+                continue;
+            }
             connections.spawn(serve_connection(self.clone(), others.clone(), incoming));
         }
         connections.shutdown().await;

@@ -4,6 +4,7 @@
 //! member of the cluster is a peer, with streams both ways, a pipeline and a prober; one that is
 //! only known from its requests is a remote, which is answered by pipeline until it is known.
 
+use crate::handler::LARGE_AT_ONCE;
 use crate::local::Local;
 use crate::member::{Member, lock};
 use crate::pipeline::{PIPELINE_MESSAGES_MAX, run_pipeline};
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     runtime: Handle,
     links: Mutex<Links>,
+    /// One permit for each large message being read.
+    pub(crate) large: Semaphore,
 }
 
 #[derive(Default)]
@@ -73,6 +76,7 @@ impl Transport {
             settings,
             runtime: Handle::current(),
             links: Mutex::default(),
+            large: Semaphore::new(LARGE_AT_ONCE),
         };
         Transport { shared: Arc::new(shared) }
     }

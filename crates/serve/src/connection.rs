@@ -6,13 +6,14 @@
 
 use crate::budget::{Connection, hold_until_sent};
 use crate::calls::{Calls, NAMES};
+use crate::go_words::{self, Asked};
 use crate::grpc;
 use crate::grpc::kv::Kv;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Extensions, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::Extensions;
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -25,10 +26,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tonic::Status;
 use tonic::codegen::Service as _;
 
-/// How long a client may take to say the first bytes, and the head of an HTTP/1 request.
+/// How long a client may take to say what it speaks (Go's HTTP/2 server).
+const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the head of an HTTP/1 request may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long requests under way may take once the server ends.
@@ -57,16 +60,18 @@ impl Api {
         let router = http.fallback(move |request: Request| {
             let mut services = services.clone();
             async move {
-                if is_grpc(&request) {
-                    let answered: Result<Response, Infallible> = services.call(request).await;
-                    return in_go_words(answered.unwrap_or_else(|never| match never {}));
+                if let Some(refused) = go_words::refuse(&request) {
+                    return refused;
                 }
-                (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+                let asked = Asked::of(&request);
+                let answered: Result<Response, Infallible> = services.call(request).await;
+                asked.reword(answered.unwrap_or_else(|never| match never {}))
             }
         });
         let options = http2::Options {
             message_bytes_max: server.config().max_request_bytes + grpc::OVERHEAD_BYTES,
             ping_interval_min: Duration::from_secs(5),
+            handshake_timeout: OPENING_TIMEOUT,
             names: NAMES,
             ..http2::Options::default()
         };
@@ -86,7 +91,7 @@ impl Api {
         let client = Client { uses: Arc::clone(&uses), certificate };
         let mut stream = Watched { stream, uses: Arc::clone(&uses) };
         let begun = tokio::select! {
-            begun = tokio::time::timeout(HEADER_TIMEOUT, first_bytes(&mut stream)) => begun,
+            begun = tokio::time::timeout(OPENING_TIMEOUT, first_bytes(&mut stream)) => begun,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         let Ok(Ok(first)) = begun else { return };
@@ -332,48 +337,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// Compat: clients know a message that is too large by code and text of Go's library.
-fn in_go_words(mut response: Response) -> Response {
-    let headers = response.headers();
-    let message = headers.get(Status::GRPC_MESSAGE).and_then(|text| text.to_str().ok());
-    if let Some(status) = message.and_then(too_large) {
-        let code = HeaderValue::from(i32::from(status.code()));
-        response.headers_mut().insert(Status::GRPC_STATUS, code);
-        // Spaces and parentheses are not escaped in it.
-        if let Ok(text) = HeaderValue::from_str(status.message()) {
-            response.headers_mut().insert(Status::GRPC_MESSAGE, text);
-        }
-    }
-    response
-}
-
-/// What Go's library says where tonic says this, escaped or not.
-fn too_large(message: &str) -> Option<Status> {
-    let message = message.replace("%20", " ");
-    let sizes = message.strip_prefix("Error, decoded message length too large: found ")?;
-    let (found, limit) = sizes.split_once(" bytes, the limit is: ")?;
-    let limit = limit.strip_suffix(" bytes")?;
-    let text = format!("grpc: received message larger than max ({found} vs. {limit})");
-    Some(Status::resource_exhausted(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::too_large;
-
-    #[test]
-    fn the_size_of_messages_is_told_in_go_words() {
-        let text = "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes";
-        let told = too_large(text).map(|status| status.message().to_owned());
-        assert_eq!(told.as_deref(), Some("grpc: received message larger than max (9 vs. 8)"));
-        assert!(too_large("something else").is_none());
     }
 }

@@ -5,17 +5,28 @@
 //! it is with each of its requests, as a [`net::ClientCertificate`] among the extensions.
 
 use crate::connection::Api;
+use crate::limits::ClientRoom;
 use net::Listener;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Serves a listener until `stopping` turns true.
-pub async fn run(listener: Listener, api: Api, mut stopping: watch::Receiver<bool>) {
+/// Serves a listener until `stopping` turns true. While `room` has none, clients wait to be
+/// accepted.
+pub async fn run(
+    listener: Listener,
+    room: ClientRoom,
+    api: Api,
+    mut stopping: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = room.enter().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            next = next => next,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         while connections.try_join_next().is_some() {}
@@ -30,6 +41,7 @@ pub async fn run(listener: Listener, api: Api, mut stopping: watch::Receiver<boo
         };
         let (api, mut stopping) = (api.clone(), stopping.clone());
         connections.spawn(async move {
+            let _place = place;
             let opened = tokio::select! {
                 opened = incoming.open() => opened,
                 _ = stopping.wait_for(|stopping| *stopping) => None,

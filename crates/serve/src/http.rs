@@ -3,7 +3,7 @@
 //! Source: etcd server/etcdserver/api/etcdhttp/{version,health}.go.
 
 use api::etcdserverpb::AlarmType;
-use api::version::{STORAGE_VERSION, VERSION};
+use api::version::VERSION;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -26,11 +26,13 @@ async fn version(State(server): State<Server>, method: Method) -> Response {
     }
     let decided = server.cluster().version().map(|version| version.to_string());
     let cluster = decided.unwrap_or_else(|| "not_decided".to_owned());
+    let storage = server.cluster().storage_version().map(|version| version.to_string());
+    let storage = storage.unwrap_or_else(|| "unknown".to_owned());
     json(
         StatusCode::OK,
         format!(
             "{{\"etcdserver\":\"{VERSION}\",\"etcdcluster\":\"{cluster}\",\
-             \"storage\":\"{STORAGE_VERSION}\"}}"
+             \"storage\":\"{storage}\"}}"
         ),
     )
 }

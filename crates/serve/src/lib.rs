@@ -9,10 +9,12 @@ pub mod concurrency;
 pub mod config;
 mod connection;
 pub mod edge;
+mod go_words;
 mod grpc;
 pub mod http;
+pub mod limits;
 pub mod log;
 pub mod peer_port;
+pub mod ports;
 
 pub use connection::Api;
-pub mod ports;

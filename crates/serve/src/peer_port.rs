@@ -3,7 +3,7 @@
 //!
 //! Source: etcd `server/etcdserver/api/etcdhttp/peer.go`, `server/etcdserver/corrupt.go`.
 
-use api::version::{STORAGE_VERSION, VERSION};
+use api::version::VERSION;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -45,9 +45,10 @@ fn get_only(
 fn version(server: &Server) -> Response<ResponseBody> {
     let decided = server.cluster().version().map(|version| version.to_string());
     let cluster = decided.unwrap_or_else(|| "not_decided".to_owned());
-    let text = format!(
-        r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{STORAGE_VERSION}"}}"#
-    );
+    let storage = server.cluster().storage_version().map(|version| version.to_string());
+    let storage = storage.unwrap_or_else(|| "unknown".to_owned());
+    let text =
+        format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{storage}"}}"#);
     body(StatusCode::OK, text)
 }
 
@@ -77,7 +78,12 @@ async fn hash_kv(server: &Server, request: Request<Incoming>) -> Response<Respon
     let Ok(read) = read else {
         return error(StatusCode::BAD_REQUEST, "error reading body");
     };
-    let asked = serde_json::from_slice::<HashRequest>(&read.to_bytes());
+    // Go takes no list for an object, and null for an empty one.
+    let asked = match serde_json::from_slice(&read.to_bytes()) {
+        Ok(serde_json::Value::Null) => Ok(HashRequest { revision: 0 }),
+        Ok(object @ serde_json::Value::Object(_)) => serde_json::from_value(object).map_err(drop),
+        _ => Err(()),
+    };
     let Ok(HashRequest { revision }) = asked else {
         return error(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };

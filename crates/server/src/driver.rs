@@ -57,6 +57,10 @@ pub(crate) enum Input {
         id: u64,
         answer: oneshot::Sender<Matches>,
     },
+    /// A voter is to lead in this member's place.
+    TransferLead {
+        to: u64,
+    },
     /// A linearizable read, by its id.
     Read(u64),
     /// From a peer.
@@ -227,6 +231,7 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.matches(id));
             }
+            Input::TransferLead { to } => self.raw.transfer_leader(to),
             Input::Read(id) => self.reads.push(id),
             Input::Step(message) => self.step_raft(message),
             Input::Appended(message) => self.take_appended(message, out),

@@ -100,6 +100,19 @@ impl Server {
         let (image, _) = image.await.map_err(|_| api::Error::Stopped)?;
         ImageStream::of(image).await.map_err(|error| Error::Other(error.to_string()))
     }
+
+    /// A hash of all that is stored, by which two members at the same index can be compared.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn hash(&self) -> Result<u32, Error> {
+        let (answer, image) = oneshot::channel();
+        self.ask(ApplyInput::Image { answer })?;
+        let (mut image, _) = image.await.map_err(|_| api::Error::Stopped)?;
+        let hashing = tokio::task::spawn_blocking(move || image.hash());
+        let hash = hashing.await.map_err(|_| api::Error::Stopped)?;
+        hash.map_err(|error| Error::Other(error.to_string()))
+    }
 }
 
 /// Sends a follower the state of now in place of the snapshot that raft thought of, which is

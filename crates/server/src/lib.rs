@@ -13,6 +13,7 @@
 mod apply_loop;
 mod bootstrap;
 mod config;
+mod downgrade;
 mod driver;
 mod error;
 mod headers;

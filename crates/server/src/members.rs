@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
+/// What a leader says that could not hand over.
+const TRANSFER_TIMEOUT: &str = "etcdserver: request timed out, leader transfer took too long";
+
 /// How long a peer must have answered to count as healthy.
 const HEALTHY_FOR: Duration = Duration::from_secs(5);
 
@@ -105,6 +108,28 @@ impl Server {
         }
         let context = Some(member::promote_context(id));
         self.configure(ConfChangeType::ConfChangeAddNode, id, context).await
+    }
+
+    /// Hands the lead to another voter, and waits until it has it.
+    ///
+    /// # Errors
+    /// [`api::Error::NotLeader`], `BadLeaderTransferee`; that it took too long.
+    pub async fn move_leader(&self, to: u64) -> Result<(), Error> {
+        let mut lead = self.shared.lead.subscribe();
+        if *lead.borrow() != self.shared.id {
+            return Err(api::Error::NotLeader.into());
+        }
+        if self.cluster().member(to).is_none_or(|member| member.is_learner) {
+            return Err(api::Error::BadLeaderTransferee.into());
+        }
+        self.tell(Input::TransferLead { to })?;
+        let moved = lead.wait_for(|lead| *lead == to);
+        match tokio::time::timeout(self.shared.config.request_timeout(), moved).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(api::Error::Stopped.into()),
+            // Compat: the table of errors does not have this one.
+            Err(_) => Err(Error::Other(TRANSFER_TIMEOUT.to_owned())),
+        }
     }
 
     /// Proposes a change and waits until raft has it in force: before that, the next one would be

@@ -295,6 +295,9 @@ impl Server {
     }
 }
 
+/// How long the peer port pauses if the system gives it no connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Accepts peers until the member stops.
 struct PeerPort {
     listener: Listener,
@@ -313,7 +316,7 @@ impl peer::Accept for PeerPort {
                 Err(error) => {
                     // Out of file descriptors, most likely: others may go meanwhile.
                     tracing::warn!(%error, "cannot accept a peer's connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }

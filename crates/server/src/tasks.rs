@@ -19,6 +19,9 @@ const WAITERS_PERIOD: Duration = Duration::from_millis(200);
 /// Revocations on their way at once.
 const REVOKES_AT_ONCE: usize = 16;
 
+/// How long a member waits before it says again who it is.
+const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
+
 /// How often the cluster's version is looked at.
 const VERSION_PERIOD: Duration = Duration::from_secs(4);
 
@@ -32,6 +35,7 @@ pub(crate) async fn publish(server: Server) {
         member_id: server.shared.id,
         member_attributes: Some(attributes),
     };
+    let mut applied = server.shared.applied.subscribe();
     loop {
         let request = InternalRaftRequest {
             cluster_member_attr_set: Some(set.clone()),
@@ -44,9 +48,13 @@ pub(crate) async fn publish(server: Server) {
                 tracing::warn!(%error, "failed to publish local member to cluster through raft")
             }
         }
+        // One that has much to apply again refuses requests until it has.
+        tokio::select! {
+            _ = applied.changed() => {}
+            () = tokio::time::sleep(PUBLISH_PERIOD) => {}
+        }
     }
     // A cluster of one decides its version at once: whoever is told that it serves finds one.
-    let mut applied = server.shared.applied.subscribe();
     while server.cluster().members().len() == 1 && server.cluster().version().is_none() {
         if applied.changed().await.is_err() {
             return;
@@ -67,21 +75,27 @@ pub(crate) async fn decide_version(server: Server) {
         let mut lead = shared.lead.subscribe();
         let cluster = shared.cluster();
         // With other members their versions count too; asking them is not built yet.
-        if shared.leads() && cluster.version().is_none() && cluster.members().len() == 1 {
-            let ver = api::version::CLUSTER_VERSION.to_owned();
-            let set = ClusterVersionSetRequest { ver };
-            let request = InternalRaftRequest {
-                cluster_version_set: Some(set),
-                ..InternalRaftRequest::default()
-            };
-            if let Err(error) = server.propose(request).await {
-                tracing::warn!(%error, "failed to set the cluster version");
+        if shared.leads() && cluster.members().len() == 1 {
+            let (version, servers) = (cluster.version(), Some(member::SERVER_VERSION));
+            match member::decide_cluster_version(version, servers, &cluster.downgrade()) {
+                Ok(Some(version)) => set_version(&server, version).await,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "failed to monitor cluster version"),
             }
         }
         tokio::select! {
             _ = lead.changed() => {}
             () = tokio::time::sleep(VERSION_PERIOD) => {}
         }
+    }
+}
+
+async fn set_version(server: &Server, version: member::Version) {
+    let set = ClusterVersionSetRequest { ver: version.to_string() };
+    let request =
+        InternalRaftRequest { cluster_version_set: Some(set), ..InternalRaftRequest::default() };
+    if let Err(error) = server.propose(request).await {
+        tracing::warn!(%error, "failed to set the cluster version");
     }
 }
 

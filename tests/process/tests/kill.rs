@@ -1,14 +1,15 @@
 //! `kill -9` under load, again and again: what was acknowledged is there, linearizable reads are
 //! never stale, and a watcher that resumes sees every event once.
 //!
-//! `QUORATE_KILLS` says how many rounds (30).
+//! `QUORATE_KILLS` says how many rounds (30), `QUORATE_KILL_KEYS` how many other keys there are
+//! (none), of 256 B each.
 
 use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::watch_client::WatchClient;
 use api::etcdserverpb::watch_request::RequestUnion;
 use api::etcdserverpb::{PutRequest, RangeRequest, WatchCreateRequest, WatchRequest};
 use bytes::Bytes;
-use quorate_process::{Options, PATIENCE, Rng, Server, subject};
+use quorate_process::{Options, PATIENCE, Rng, Server, fill, subject};
 use std::time::{Duration, Instant};
 use testkit::figures;
 use tokio::sync::mpsc;
@@ -17,6 +18,9 @@ use tonic::transport::Channel;
 
 /// Clients that write at once.
 const WRITERS: u64 = 8;
+
+/// Bytes of the values that are there already.
+const VALUE_BYTES: usize = 256;
 
 /// What one writer knows: the last number that was acknowledged, and the last one that was sent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,17 +89,26 @@ async fn first_read(server: &Server) {
 
 #[test]
 fn nothing_acknowledged_is_lost() {
-    let rounds = std::env::var("QUORATE_KILLS").map_or(30, |text| text.parse().unwrap());
+    let number = |name: &str, default: usize| {
+        std::env::var(name).map_or(default, |text| text.parse::<usize>().unwrap())
+    };
+    let (rounds, keys) = (number("QUORATE_KILLS", 30), number("QUORATE_KILL_KEYS", 0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let program = subject();
     // Synced: this is about what a server that is killed has promised.
     let mut server = Server::start(&program, Options::default());
+    let first = runtime.block_on(async {
+        fill(&server, keys, VALUE_BYTES).await;
+        let range = RangeRequest { key: key(0), ..RangeRequest::default() };
+        let found = KvClient::new(server.channel()).range(range).await.unwrap().into_inner();
+        found.header.unwrap().revision + 1
+    });
     let mut written = vec![Written::default(); usize::try_from(WRITERS).unwrap()];
     let mut events: Vec<(i64, Bytes, Bytes)> = Vec::new();
     let (mut rng, mut pauses) = (Rng::new(1), Vec::new());
     for _ in 0..rounds {
         runtime.block_on(async {
-            let next = events.last().map_or(1, |(revision, ..)| revision + 1);
+            let next = events.last().map_or(first, |(revision, ..)| revision + 1);
             let watcher = tokio::spawn(watch(server.channel(), next));
             let writers: Vec<JoinHandle<Written>> = (0..WRITERS)
                 .zip(&written)
@@ -132,12 +145,12 @@ fn nothing_acknowledged_is_lost() {
         assert!(seen.len() as u64 <= written.acknowledged);
     }
     pauses.sort();
-    let median = pauses[pauses.len() / 2].as_millis();
+    let (median, worst) = (pauses[pauses.len() / 2].as_millis(), pauses[rounds - 1].as_millis());
     figures::note(
         "kills",
         format!(
-            "{}, {rounds} rounds, {total} writes, {} events, median {median} ms to the first \
-             linearizable read",
+            "{}, {rounds} rounds, {total} writes, {} events, median {median} ms, worst {worst} ms \
+             to the first linearizable read with {keys} other keys",
             program.name,
             events.len()
         ),

@@ -282,3 +282,14 @@ proptest! {
         prop_assert_eq!(Cluster::load(store.buckets()), Ok(cluster));
     }
 }
+
+#[test]
+fn the_stored_state_has_the_version_of_the_cluster() {
+    let (mut store, mut cluster) = (store(), Cluster::default());
+    let stored = |cluster: &Cluster| cluster.storage_version().map(|its| its.to_string());
+    assert_eq!(stored(&cluster).as_deref(), Some("3.7.0"));
+    for (version, want) in [("3.7.0", Some("3.7.0")), ("3.6.0", Some("3.6.0")), ("3.5.0", None)] {
+        cluster.set_version(&mut store, Version::parse(version).unwrap()).unwrap();
+        assert_eq!(stored(&cluster).as_deref(), want, "{version}");
+    }
+}

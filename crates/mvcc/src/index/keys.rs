@@ -116,6 +116,13 @@ impl Keys {
         self.spans.shrink_to_fit();
     }
 
+    /// Takes all out and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        self.shared = 0;
+    }
+
     pub(crate) fn append(&mut self, other: &Self) {
         let start = u32_of(self.bytes.len());
         make_room(&mut self.bytes, other.bytes.len());

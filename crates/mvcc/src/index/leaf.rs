@@ -191,6 +191,13 @@ impl Leaf {
         self.items.shrink_to_fit();
         self.slots.shrink_to_fit();
     }
+
+    /// Takes all keys out and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.keys.clear();
+        self.items.clear();
+        self.slots.clear();
+    }
 }
 
 fn u32_of(len: usize) -> u32 {

@@ -80,12 +80,17 @@ struct Outbox {
 }
 
 impl WatchOutbox for Outbox {
+    fn has_room(&self) -> bool {
+        let queued = |answers: &Answers<Answer>| answers.queued_bytes();
+        self.answers.as_ref().map_or(0, queued) < QUEUED_BYTES_MAX
+    }
+
     fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem> {
         let Some(answers) = self.answers.as_ref().filter(|answers| !answers.is_closed()) else {
             // Nobody is told any more; the stream is about to be closed.
             return Ok(());
         };
-        if answers.queued_bytes() >= QUEUED_BYTES_MAX {
+        if !self.has_room() {
             return Err(item);
         }
         let WatchItem::Events { watch_id, revision, events, fragment } = &item else {

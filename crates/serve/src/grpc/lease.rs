@@ -1,5 +1,6 @@
 //! Leases.
 
+use crate::go_words;
 use crate::grpc::kv::mixed_up;
 use crate::grpc::status::status;
 use crate::grpc::{fill, fill_revision};
@@ -82,7 +83,7 @@ impl lease_server::Lease for Lease {
             let (mut requests, server) = state?;
             let answer = match requests.message().await {
                 Ok(request) => renew(&server, request?.id).await,
-                Err(status) => Err(status),
+                Err(status) => Err(go_words::of_stream(status)),
             };
             match answer {
                 Ok(answer) => Some((Ok(answer), Some((requests, server)))),

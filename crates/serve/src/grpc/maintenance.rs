@@ -3,6 +3,7 @@
 use crate::grpc::kv::mixed_up;
 use crate::grpc::status::{read_status, status};
 use crate::grpc::{fill_revision, voters};
+use api::etcdserverpb::downgrade_request::DowngradeAction;
 use api::etcdserverpb::maintenance_server;
 use api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
@@ -10,7 +11,7 @@ use api::etcdserverpb::{
     HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
     SnapshotResponse, StatusRequest, StatusResponse,
 };
-use api::version::{STORAGE_VERSION, VERSION};
+use api::version::VERSION;
 use apply::Reply;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -65,7 +66,7 @@ impl maintenance_server::Maintenance for Maintenance {
             errors,
             db_size_in_use: signed(now.in_use_bytes),
             is_learner: now.is_learner,
-            storage_version: STORAGE_VERSION.to_owned(),
+            storage_version: storage_version(&self.server),
             db_size_quota: signed(quota),
             downgrade_info: Some(downgrade),
         };
@@ -81,7 +82,10 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn hash(&self, _: Request<HashRequest>) -> Answer<HashResponse> {
         voters::check(&self.server)?;
-        Err(Status::unimplemented("Hash is not built yet; HashKV is"))
+        let mut response =
+            HashResponse { header: None, hash: self.server.hash().await.map_err(status)? };
+        fill_revision(&self.server, &mut response.header);
+        Ok(Response::new(response))
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Answer<HashKvResponse> {
@@ -106,21 +110,42 @@ impl maintenance_server::Maintenance for Maintenance {
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Answer<Self::SnapshotStream> {
         let image = self.server.image().await.map_err(status)?;
         tracing::info!(total_bytes = image.bytes, "sending database snapshot to client");
-        let sending = Sending { left: image.bytes, image, hash: Some(Sha256::new()) };
+        let (left, version) = (image.bytes, storage_version(&self.server));
+        let sending = Sending { left, image, hash: Some(Sha256::new()), version };
         let parts = futures_util::stream::try_unfold(sending, |mut sending| async {
             Ok(sending.next().await?.map(|part| (part, sending)))
         });
         Ok(Response::new(Box::pin(parts)))
     }
 
-    async fn move_leader(&self, _: Request<MoveLeaderRequest>) -> Answer<MoveLeaderResponse> {
+    async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Answer<MoveLeaderResponse> {
         voters::check(&self.server)?;
-        Err(Status::unimplemented("MoveLeader is not built yet"))
+        self.server.move_leader(request.into_inner().target_id).await.map_err(status)?;
+        // Compat: without a header.
+        Ok(Response::new(MoveLeaderResponse::default()))
     }
 
-    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Answer<DowngradeResponse> {
+    async fn downgrade(&self, request: Request<DowngradeRequest>) -> Answer<DowngradeResponse> {
         voters::check(&self.server)?;
-        Err(Status::unimplemented("Downgrade is not built yet"))
+        let DowngradeRequest { action, version } = request.into_inner();
+        let done = match DowngradeAction::try_from(action) {
+            Ok(DowngradeAction::Validate) => self.server.validate_downgrade(&version).map(drop),
+            Ok(DowngradeAction::Enable) => self.server.begin_downgrade(&version).await,
+            // Compat: that there is nothing to cancel, or that it failed, is no error.
+            Ok(DowngradeAction::Cancel) => {
+                if let Err(error) = self.server.cancel_downgrade().await {
+                    tracing::error!(%error, "failed to cancel downgrade");
+                }
+                Ok(())
+            }
+            Err(_) => Err(server::Error::Other("etcdserver: unknown method".to_owned())),
+        };
+        done.map_err(status)?;
+        let cluster = self.server.cluster().version();
+        let version = cluster.map(|its| format!("{}.{}", its.major, its.minor));
+        let mut response = DowngradeResponse { header: None, version: version.unwrap_or_default() };
+        fill_revision(&self.server, &mut response.header);
+        Ok(Response::new(response))
     }
 }
 
@@ -130,6 +155,8 @@ struct Sending {
     left: u64,
     /// Of the parts so far, until it was sent.
     hash: Option<Sha256>,
+    /// Of the stored state.
+    version: String,
 }
 
 impl Sending {
@@ -146,10 +173,14 @@ impl Sending {
                 None => return Ok(None),
             },
         };
-        let version = STORAGE_VERSION.to_owned();
+        let version = self.version.clone();
         let remaining_bytes = self.left;
         Ok(Some(SnapshotResponse { header: None, remaining_bytes, blob, version }))
     }
+}
+
+fn storage_version(server: &Server) -> String {
+    server.cluster().storage_version().map(|version| version.to_string()).unwrap_or_default()
 }
 
 /// An alarm as Go prints it: fields that are 0 are left out.

@@ -154,6 +154,9 @@ impl WatchItem {
 
 /// Where a stream's items go.
 pub trait WatchOutbox: Send {
+    /// Whether an item would find room now.
+    fn has_room(&self) -> bool;
+
     /// Takes the item and never waits; gives it back if there is no room.
     ///
     /// # Errors
@@ -424,7 +427,8 @@ impl<O: WatchOutbox> Hub<O> {
     fn catch_up_one(&mut self, place: Place, view: &View) -> bool {
         let (id, watch_id) = place;
         let Some(stream) = self.streams.get_mut(&id) else { return true };
-        if !stream.flush() {
+        // Looking for what it missed costs more than anything else here: not for nothing.
+        if !stream.flush() || !stream.outbox.has_room() {
             self.behind.push_back(place);
             return false;
         }

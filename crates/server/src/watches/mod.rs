@@ -201,14 +201,22 @@ impl WatchCommands {
 }
 
 impl WatchOutbox for Box<dyn WatchOutbox> {
+    fn has_room(&self) -> bool {
+        (**self).has_room()
+    }
+
     fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem> {
         (**self).try_send(item)
     }
 }
 
 impl WatchOutbox for StreamOutbox {
+    fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) < OUTBOX_BYTES_MAX && self.items.capacity() > 0
+    }
+
     fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem> {
-        if self.bytes.load(Ordering::Relaxed) >= OUTBOX_BYTES_MAX {
+        if !self.has_room() {
             return Err(item);
         }
         let bytes = item.bytes();
