@@ -74,7 +74,7 @@ pub async fn run(
         let mut stopping = stopping.clone();
         connections.spawn(async move {
             let opened = tokio::select! {
-                opened = incoming.open() => opened,
+                opened = incoming.open() => opened.ok(),
                 _ = stopping.wait_for(|stopping| *stopping) => None,
             };
             let Some(stream) = opened else { return };
