@@ -11,6 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// A put allocates some dozens of times, on one thread, and frees on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit codes as etcd's: of a bad flag, and of all else.
 const BAD_FLAG: u8 = 2;
 const FAILED: u8 = 1;
@@ -61,12 +65,10 @@ async fn run(checked: Checked) -> Result<()> {
     for listener in peers {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
-    let routes = serve::grpc::routes(&server);
+    let api = serve::Api::new(&server, serve::http::router(&server));
     for port in clients {
         port.announce("grpc+http");
-        let routes = routes.clone();
-        let http = serve::http::router(&server);
-        ports.spawn(serve::edge::run(port.listener, routes, http, stopping.clone()));
+        ports.spawn(serve::edge::run(port.listener, api.clone(), stopping.clone()));
     }
     if server.ready().await {
         tracing::info!("ready to serve client requests");

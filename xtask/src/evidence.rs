@@ -18,7 +18,7 @@ struct Line {
     steps: &'static [&'static str],
 }
 
-const LINES: [Line; 19] = [
+const LINES: [Line; 21] = [
     Line {
         id: "2.1",
         title: "a clean clone starts a node, and passes its test command",
@@ -148,6 +148,16 @@ const LINES: [Line; 19] = [
         id: "4.7",
         title: "the server beside the real etcd",
         steps: &["cargo xtask bench server"],
+    },
+    Line {
+        id: "5.1",
+        title: "the server's processor time an operation, beside the real etcd",
+        steps: &["cargo xtask bench --beside etcd 5.1 --resume --results target/evidence/beside"],
+    },
+    Line {
+        id: "5.2",
+        title: "latency at half of etcd's peak, and of one client",
+        steps: &["cargo xtask bench --beside etcd 5.2 --resume --results target/evidence/beside"],
     },
 ];
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod bench;
+mod beside;
 mod check;
 mod codegen;
 mod evidence;
@@ -63,10 +64,13 @@ enum Verb {
         #[arg(long)]
         dirty: bool,
     },
-    /// Run the benches, or one
+    /// Run the benches, or one; or our server beside the real etcd
     Bench {
-        /// commits, append, store, compact, image or puts
+        /// commits, append, store, compact, image or puts; beside etcd a line, such as 5.1, or a
+        /// row, such as put
         name: Option<String>,
+        #[command(flatten)]
+        options: beside::Options,
     },
     /// Let a fuzzer look for inputs that break a reader
     Fuzz {
@@ -106,7 +110,10 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Evidence { line: Some(line), dirty } => evidence::run(&line, dirty),
         Verb::Fuzz { target, distill: true, .. } => fuzz::distill(&target),
         Verb::Fuzz { target, seconds, distill: false } => fuzz::run(&target, seconds),
-        Verb::Bench { name } => bench::run(name.as_deref()),
+        Verb::Bench { name, options } if options.beside.is_some() => {
+            beside::run(name.as_deref(), &options)
+        }
+        Verb::Bench { name, .. } => bench::run(name.as_deref()),
     }
 }
 

@@ -18,7 +18,7 @@ impl StateMachine {
     pub(crate) fn dispatch(
         &mut self,
         request: &InternalRaftRequest,
-        waits: bool,
+        waits: impl FnOnce() -> bool,
     ) -> Result<Reply, Failure> {
         if self.alarms.is_on(AlarmType::Corrupt) && gate::writes_keys(request) {
             return Err(Error::Corrupt.into());
@@ -37,7 +37,11 @@ impl StateMachine {
         Ok(reply)
     }
 
-    fn route(&mut self, request: &InternalRaftRequest, waits: bool) -> Result<Reply, Failure> {
+    fn route(
+        &mut self,
+        request: &InternalRaftRequest,
+        waits: impl FnOnce() -> bool,
+    ) -> Result<Reply, Failure> {
         if let Some(put) = &request.put {
             return self.write(|txn, lessor| {
                 kv::check_put(txn, lessor, put)?;
@@ -45,6 +49,7 @@ impl StateMachine {
             });
         }
         if let Some(request) = &request.txn {
+            let waits = waits();
             return self
                 .write(|txn, lessor| txn::apply(txn, lessor, request, !waits).map(Reply::Txn));
         }
@@ -52,7 +57,7 @@ impl StateMachine {
             return self.write(|txn, _| kv::delete_range(txn, delete).map(Reply::DeleteRange));
         }
         if let Some(range) = &request.range {
-            if !waits {
+            if !waits() {
                 return Ok(Reply::Done);
             }
             return self.write(|txn, _| kv::range(txn, range).map(Reply::Range));

@@ -176,7 +176,7 @@ impl StateMachine {
             Some(header) => header.id,
             None => request.id,
         };
-        let reply = match self.dispatch(&request, waits(id)) {
+        let reply = match self.dispatch(&request, || waits(id)) {
             Ok(reply) => Ok(reply),
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Store(error)) => return Err(error.into()),
@@ -256,7 +256,7 @@ impl StateMachine {
     /// Bytes the store takes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.reader.usage().file_bytes
+        self.reader.file_bytes()
     }
 }
 

@@ -283,7 +283,7 @@ impl Compactor {
                 (number, Slot { segment: Arc::clone(segment), moved: Some(Arc::new(moved)) })
             })
             .collect();
-        Arc::make_mut(&mut self.shared.write().slots).extend(new);
+        self.shared.replace_slots(new);
     }
 }
 

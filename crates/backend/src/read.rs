@@ -142,6 +142,12 @@ impl Reader {
         Pin::new(&self.shared)
     }
 
+    /// As [`Usage::file_bytes`], at no cost.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.shared.file_bytes()
+    }
+
     /// How much the store takes.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     synced_index: AtomicU64,
     /// Bytes of the frames in the overlay.
     overlay_bytes: AtomicU64,
+    /// Bytes of the frames in the files: every write asks for it, to know its quota.
+    file_bytes: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -104,12 +106,11 @@ impl Usage {
 
 impl Shared {
     pub(crate) fn new(slots: BTreeMap<u32, Slot>, index: u64) -> Self {
+        let state =
+            State { slots: Arc::new(slots), overlay: VecDeque::new(), early_dead: BTreeMap::new() };
         Self {
-            state: RwLock::new(State {
-                slots: Arc::new(slots),
-                overlay: VecDeque::new(),
-                early_dead: BTreeMap::new(),
-            }),
+            file_bytes: AtomicU64::new(state.file_bytes()),
+            state: RwLock::new(state),
             durable: AtomicU64::new(0),
             synced_index: AtomicU64::new(index),
             overlay_bytes: AtomicU64::new(0),
@@ -152,6 +153,7 @@ impl Shared {
         segment.set_frames_end(end);
         let bytes: usize = state.overlay.drain(..frames).map(|frame| frame.bytes.len()).sum();
         self.overlay_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.file_bytes.store(state.file_bytes(), Ordering::Relaxed);
     }
 
     /// Readers find the records of `segment` in it from now on.
@@ -160,6 +162,14 @@ impl Shared {
         let mut state = self.write();
         slot.segment.add_dead(state.early_dead.remove(&number).unwrap_or_default());
         Arc::make_mut(&mut state.slots).insert(number, slot);
+        self.file_bytes.store(state.file_bytes(), Ordering::Relaxed);
+    }
+
+    /// Readers find the records of these segments where the slots say from now on.
+    pub(crate) fn replace_slots(&self, slots: impl IntoIterator<Item = (u32, Slot)>) {
+        let mut state = self.write();
+        Arc::make_mut(&mut state.slots).extend(slots);
+        self.file_bytes.store(state.file_bytes(), Ordering::Relaxed);
     }
 
     /// Counts a record as dead. None may be missed: a file without any is trusted to be clean.
@@ -220,6 +230,11 @@ impl Shared {
         self.read().clone()
     }
 
+    /// As [`Usage::file_bytes`], at no cost.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         let state = self.snapshot();
         let mut usage = Usage { overlay_bytes: self.overlay_bytes(), ..Usage::default() };
@@ -240,6 +255,10 @@ impl State {
     pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<Segment>> {
         let firsts = self.slots.iter().filter(|(number, slot)| **number == slot.segment.name.first);
         firsts.map(|(_, slot)| &slot.segment)
+    }
+
+    fn file_bytes(&self) -> u64 {
+        self.files().map(|segment| segment.frames_end()).sum()
     }
 
     pub(crate) fn find(&self, location: Location) -> Result<Place> {

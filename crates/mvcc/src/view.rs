@@ -64,6 +64,13 @@ impl Views {
         View { snapshot: self.snapshot(), views: self.clone() }
     }
 
+    /// The revision that was published last.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        // As in `snapshot`.
+        self.published.latest.read().unwrap_or_else(PoisonError::into_inner).revision
+    }
+
     /// Who judges for the store's compactor which revisions are dead, as of now. Take a new one
     /// for each step: an old one only drops less.
     #[must_use]

@@ -333,6 +333,18 @@ impl<S: Storage> RawNode<S> {
         }
     }
 
+    /// Whether this node leads, is the only voter, and has committed something in its term: a
+    /// state that holds all up to its commit index is the present, and no read need ask anybody.
+    pub fn decides_alone(&self) -> bool {
+        self.raft.decides_alone()
+    }
+
+    /// Whether there is no other member, learners included.
+    pub fn is_alone(&self) -> bool {
+        let mut members = self.raft.tracker.progress.keys();
+        members.next() == Some(&self.raft.id) && members.next().is_none()
+    }
+
     /// Shows each member's progress to `visitor`, in order of id. Copies nothing.
     pub fn with_progress(&self, mut visitor: impl FnMut(u64, &Progress)) {
         for (id, progress) in &self.raft.tracker.progress {

@@ -51,21 +51,41 @@ pub struct Budget {
 struct Shared {
     room: Arc<Semaphore>,
     units: u64,
-    began: Instant,
     /// Connections that held room when they were last looked at.
     holders: Mutex<Vec<Weak<Connection>>>,
 }
 
 /// What the answers of one connection hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connection {
     answers: AtomicU64,
-    /// When the last of them moved, in milliseconds of the budget's clock.
+    began: Instant,
+    /// When the client last took something of them, in milliseconds since the beginning.
     moved: AtomicU64,
     give_way: Notify,
 }
 
+impl Default for Connection {
+    fn default() -> Self {
+        let (answers, moved) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { answers, began: Instant::now(), moved, give_way: Notify::new() }
+    }
+}
+
 impl Connection {
+    /// Notes that the client has taken something.
+    pub(crate) fn moved(&self) {
+        if self.answers.load(Ordering::Relaxed) > 0 {
+            self.moved.store(millis(self.began.elapsed()), Ordering::Relaxed);
+        }
+    }
+
+    /// For how long the client has taken nothing.
+    fn still(&self) -> Duration {
+        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(moved)
+    }
+
     /// Waits until others need the room that this one holds and does not use.
     pub async fn must_give_way(&self) {
         self.give_way.notified().await;
@@ -76,11 +96,17 @@ impl Connection {
 #[derive(Debug, Clone)]
 pub struct Held(Arc<Holding>);
 
+impl Held {
+    /// The records are gone, and the message is left.
+    pub(crate) fn encoded(&self) {
+        self.0.encoded();
+    }
+}
+
 #[derive(Debug)]
 struct Holding {
     permit: Mutex<Option<OwnedSemaphorePermit>>,
     connection: Arc<Connection>,
-    began: Instant,
 }
 
 impl Drop for Holding {
@@ -90,10 +116,6 @@ impl Drop for Holding {
 }
 
 impl Holding {
-    fn moved(&self) {
-        self.connection.moved.store(millis(self.began.elapsed()), Ordering::Relaxed);
-    }
-
     /// The records are gone, the message is left.
     fn encoded(&self) {
         if let Some(permit) = &mut *lock(&self.permit) {
@@ -110,7 +132,7 @@ impl Budget {
         // A permit is asked for by a number of 32 bits.
         let units = (bytes / UNIT_BYTES).clamp(1, u64::from(u32::MAX));
         let room = Arc::new(Semaphore::new(usize_of(units)));
-        let shared = Shared { room, units, began: Instant::now(), holders: Mutex::default() };
+        let shared = Shared { room, units, holders: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -135,12 +157,9 @@ impl Budget {
         if connection.answers.fetch_add(1, Ordering::Relaxed) == 0 {
             self.remember(connection);
         }
-        let holding = Holding {
-            permit: Mutex::new(Some(permit)),
-            connection: Arc::clone(connection),
-            began: self.shared.began,
-        };
-        holding.moved();
+        connection.moved();
+        let holding =
+            Holding { permit: Mutex::new(Some(permit)), connection: Arc::clone(connection) };
         Ok(Held(Arc::new(holding)))
     }
 
@@ -155,15 +174,13 @@ impl Budget {
     }
 
     fn make_stalled_give_way(&self) {
-        let now = millis(self.shared.began.elapsed());
         let mut holders = lock(&self.shared.holders);
         holders.retain(|holder| {
             let Some(connection) = holder.upgrade() else { return false };
             if connection.answers.load(Ordering::Relaxed) == 0 {
                 return false;
             }
-            let still = now.saturating_sub(connection.moved.load(Ordering::Relaxed));
-            if still >= millis(STALLED) {
+            if connection.still() >= STALLED {
                 connection.give_way.notify_one();
                 return false;
             }
@@ -216,7 +233,7 @@ impl hyper::body::Body for HoldingBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.held.0.moved();
+        self.held.0.connection.moved();
         if self.piece.is_empty() {
             let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => frame,

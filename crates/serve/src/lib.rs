@@ -1,13 +1,18 @@
 //! The client API of a member: gRPC, HTTP, TLS, flags.
 //!
-//! Floor 6: gRPC and HTTP types stop here. `grpc/` has a file for each service.
+//! Floor 6: gRPC and HTTP types stop here. A request comes through `edge.rs` and
+//! `connection.rs`; `calls/` has those that are many, `grpc/` a file for each service.
 
 mod budget;
+mod calls;
 pub mod concurrency;
 pub mod config;
+mod connection;
 pub mod edge;
-pub mod grpc;
+mod grpc;
 pub mod http;
 pub mod log;
 pub mod peer_port;
+
+pub use connection::Api;
 pub mod ports;

@@ -13,7 +13,7 @@ use crate::driver::{Applied, Input};
 use crate::install;
 use crate::shared::Shared;
 use crate::store_loop::{Replacing, StoreRequest};
-use crate::threads::tell_applied;
+use crate::threads::{Stage, lock, tell_applied};
 use crate::{Error, Fatal};
 use api::etcdserverpb::{AlarmMember, AlarmType};
 use apply::{ApplyError, Image, LeaseEvent, Replaced, Reply, StateMachine};
@@ -23,7 +23,7 @@ use member::Cluster;
 use mvcc::{Changes, Progress};
 use raftpb::{ConfChangeType, Entry, EntryType, Message, Snapshot};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use wal::snap::Snapshotter;
 
@@ -78,11 +78,9 @@ pub(crate) trait Outside {
 }
 
 /// The stage with what it talks to.
-pub(crate) struct ApplyLoop<O> {
+pub(crate) struct ApplyStage<O> {
     pub machine: StateMachine,
     pub shared: Arc<Shared>,
-    pub applies: Receiver<Message>,
-    pub questions: Receiver<ApplyInput>,
     pub done: Sender<Input>,
     pub outside: O,
     /// Has the databases that peers sent.
@@ -92,39 +90,61 @@ pub(crate) struct ApplyLoop<O> {
     pub term: u64,
     /// The compact revision that others know of.
     pub compacted: i64,
+    /// Whether a compaction is under way; one that a crash cut goes on.
+    pub compacting: bool,
+    /// Wakes the stage's thread when a compaction begins.
+    pub nudge: Sender<()>,
 }
 
-impl<O: Outside> ApplyLoop<O> {
-    /// Runs until the driver is gone.
-    pub(crate) fn run(mut self) -> Result<StateMachine, Fatal> {
-        let pauses = tick(self.shared.config.compaction_pause);
-        // One that a crash cut goes on.
-        let mut compacting = true;
-        loop {
-            select! {
-                recv(self.applies) -> work => match work {
-                    Ok(work) => {
-                        let mut works = vec![work];
-                        works.extend(self.applies.try_iter());
-                        // A small compaction is over before its client asks for the next thing.
-                        if self.apply(works)? {
-                            compacting = self.compact()?;
-                        }
-                    }
-                    Err(_) => return Ok(self.machine),
-                },
-                recv(self.questions) -> question => {
-                    if let Ok(question) = question {
-                        self.answer(question);
-                    }
+/// Runs the stage until the driver is gone: what the driver's thread leaves to it, questions, and
+/// compactions.
+pub(crate) fn run<O: Outside + Send>(
+    stage: &Mutex<ApplyStage<O>>,
+    applies: &Receiver<Message>,
+    questions: &Receiver<ApplyInput>,
+    nudges: &Receiver<()>,
+) -> Result<(), Fatal> {
+    let pauses = tick(lock(stage).shared.config.compaction_pause);
+    loop {
+        let compacting = lock(stage).compacting;
+        select! {
+            recv(applies) -> work => match work {
+                Ok(work) => {
+                    let works = std::iter::once(work).chain(applies.try_iter()).collect();
+                    lock(stage).run(works)?;
                 }
-                recv(if compacting { &pauses } else { &NEVER }) -> _ => {
-                    compacting = self.compact()?;
+                Err(_) => return Ok(()),
+            },
+            recv(questions) -> question => {
+                if let Ok(question) = question {
+                    lock(stage).answer(question);
                 }
             }
+            recv(if compacting { &pauses } else { &NEVER }) -> _ => {
+                let mut stage = lock(stage);
+                stage.compacting = stage.compact()?;
+            }
+            // A compaction has begun on the driver's thread.
+            recv(nudges) -> _ => {}
         }
     }
+}
 
+impl<O: Outside + Send> Stage for ApplyStage<O> {
+    fn run(&mut self, works: Vec<Message>) -> Result<(), Fatal> {
+        // A small compaction is over before its client asks for the next thing.
+        if self.apply(works)? {
+            self.compacting = self.compact()?;
+            if self.compacting {
+                // If there is no room, the thread has yet to look.
+                let _ = self.nudge.try_send(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<O: Outside> ApplyStage<O> {
     /// Applies all pieces of work. Whether a compaction began.
     fn apply(&mut self, works: Vec<Message>) -> Result<bool, Fatal> {
         let before = self.machine.mvcc().compact_revision();
@@ -218,9 +238,7 @@ impl<O: Outside> ApplyLoop<O> {
             *applied = index.max(*applied);
             moved
         });
-        for (id, reply) in replies {
-            shared.waiters.complete(id, reply);
-        }
+        shared.waiters.complete(replies);
         if self.machine.take_no_space() {
             self.outside.no_space();
         }

@@ -33,9 +33,6 @@ const CHANGES_HELD_MAX: usize = 64;
 /// Ticks after which an unanswered round of reads is asked again (etcd: 500 ms).
 const READ_RETRY_TICKS: u32 = 5;
 
-/// Who waits for a read to be confirmed.
-pub(crate) type ReadWaiter = oneshot::Sender<Result<(), Error>>;
-
 /// The last index of the log that a member has, if there is such a member, and the leader's own;
 /// `None` from a member that does not lead.
 pub(crate) type Matches = Option<(Option<u64>, u64)>;
@@ -60,8 +57,8 @@ pub(crate) enum Input {
         id: u64,
         answer: oneshot::Sender<Matches>,
     },
-    /// Linearizable reads.
-    Read(ReadWaiter),
+    /// A linearizable read, by its id.
+    Read(u64),
     /// From a peer.
     Step(Message),
     /// What was appended is durable.
@@ -99,7 +96,7 @@ pub(crate) struct Outbox {
     pub to_peers: Vec<Message>,
     pub appends: Vec<Message>,
     pub applies: Vec<Message>,
-    /// What proposals came to: those that raft did not take, and changes of members.
+    /// What requests came to: proposals that raft did not take, changes of members, reads.
     pub replies: Vec<(u64, Result<Reply, Error>)>,
     /// Who leads, if that changed.
     pub soft_state: Option<SoftState>,
@@ -113,13 +110,15 @@ pub(crate) struct Progress {
     pub leads: bool,
     pub committed: u64,
     pub last_index: u64,
+    /// Whether what is applied here is the present, with nobody to ask.
+    pub decides_alone: bool,
 }
 
 #[derive(Debug)]
 struct Round {
     context: u64,
     ticks: u32,
-    waiters: Vec<ReadWaiter>,
+    reads: Vec<u64>,
 }
 
 /// The stage.
@@ -131,19 +130,30 @@ pub(crate) struct Driver {
     /// Changes of members, which wait for a leader as proposals do.
     changes: Vec<(u64, ConfChange)>,
     held: VecDeque<(u64, Bytes)>,
-    reads: Vec<ReadWaiter>,
+    reads: Vec<u64>,
     round: Option<Round>,
     rounds: u64,
     /// Reads confirmed at an index that is not applied yet.
-    confirmed: BTreeMap<u64, Vec<ReadWaiter>>,
+    confirmed: BTreeMap<u64, Vec<u64>>,
+    /// Ticks after which whoever waits for a read has been told that it took too long.
+    read_ticks_max: u32,
     applied: u64,
+    /// The commit index when this node was first found to decide alone; `None` while it does not.
+    alone_from: Option<u64>,
     appends_out: usize,
     applies_out: usize,
     lead: u64,
 }
 
 impl Driver {
-    pub(crate) fn new(id: u64, raw: RawNode<MemoryStorage>, applied: u64) -> Self {
+    /// `applied` is the last index applied; a read is forgotten `read_ticks_max` ticks after it was
+    /// asked for.
+    pub(crate) fn new(
+        id: u64,
+        raw: RawNode<MemoryStorage>,
+        applied: u64,
+        read_ticks_max: u32,
+    ) -> Self {
         let mut driver = Self {
             id,
             raw,
@@ -154,7 +164,9 @@ impl Driver {
             round: None,
             rounds: 0,
             confirmed: BTreeMap::new(),
+            read_ticks_max,
             applied,
+            alone_from: None,
             appends_out: 0,
             applies_out: 0,
             lead: raft::NONE,
@@ -174,6 +186,24 @@ impl Driver {
             self.take_ready(out);
             self.start_round();
         }
+        let alone = self.raw.decides_alone();
+        let committed = || self.raw.basic_status().hard_state.commit();
+        self.alone_from = alone.then(|| self.alone_from.unwrap_or_else(committed));
+    }
+
+    /// Pieces of work that the log has not answered, those just given out among them.
+    pub(crate) fn appends_out(&self) -> usize {
+        self.appends_out
+    }
+
+    /// The same of the apply stage.
+    pub(crate) fn applies_out(&self) -> usize {
+        self.applies_out
+    }
+
+    /// Whether this member decides alone and there is nobody to send anything to.
+    pub(crate) fn serves_nobody_else(&self) -> bool {
+        self.alone_from.is_some() && self.raw.is_alone()
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -184,6 +214,7 @@ impl Driver {
             leads: basic.soft_state.state == StateType::Leader,
             committed: basic.hard_state.commit(),
             last_index: self.raw.last_index(),
+            decides_alone: self.alone_from.is_some_and(|from| from <= self.applied),
         }
     }
 
@@ -196,7 +227,7 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.matches(id));
             }
-            Input::Read(waiter) => self.reads.push(waiter),
+            Input::Read(id) => self.reads.push(id),
             Input::Step(message) => self.step_raft(message),
             Input::Appended(message) => self.take_appended(message, out),
             Input::Applied(applied) => self.take_applied(applied, out),
@@ -208,8 +239,10 @@ impl Driver {
 
     fn tick(&mut self) {
         self.raw.tick();
+        let read_ticks_max = self.read_ticks_max;
+        // Nobody waits for its reads any more; those that came meanwhile are the next round.
+        self.round.take_if(|round| round.ticks >= read_ticks_max);
         if let Some(round) = &mut self.round {
-            round.waiters.retain(|waiter| !waiter.is_closed());
             round.ticks += 1;
             if round.ticks % READ_RETRY_TICKS == 0 {
                 self.raw.read_index(context_bytes(round.context));
@@ -250,7 +283,7 @@ impl Driver {
         }
         let later = self.confirmed.split_off(&(self.applied + 1));
         let now = std::mem::replace(&mut self.confirmed, later);
-        now.into_values().flatten().for_each(confirm);
+        out.replies.extend(now.into_values().flatten().map(confirmed));
     }
 
     /// A cluster of one need not wait for others to be silent.
@@ -326,15 +359,15 @@ impl Driver {
             return;
         }
         self.rounds += 1;
-        let waiters = std::mem::take(&mut self.reads);
-        self.round = Some(Round { context: self.rounds, ticks: 0, waiters });
+        let reads = std::mem::take(&mut self.reads);
+        self.round = Some(Round { context: self.rounds, ticks: 0, reads });
         self.raw.read_index(context_bytes(self.rounds));
     }
 
     fn take_ready(&mut self, out: &mut Outbox) {
         let ready = self.raw.ready();
         if let Some(soft_state) = ready.soft_state {
-            self.lead_changes(soft_state.lead);
+            self.lead_changes(soft_state.lead, out);
             out.soft_state = Some(soft_state);
             self.propose(out);
         }
@@ -343,9 +376,9 @@ impl Driver {
                 self.round.take_if(|round| context_bytes(round.context) == state.request_ctx);
             let Some(round) = round else { continue };
             if state.index <= self.applied {
-                round.waiters.into_iter().for_each(confirm);
+                out.replies.extend(round.reads.into_iter().map(confirmed));
             } else {
-                self.confirmed.entry(state.index).or_default().extend(round.waiters);
+                self.confirmed.entry(state.index).or_default().extend(round.reads);
             }
         }
         for message in ready.messages {
@@ -365,7 +398,7 @@ impl Driver {
 
     /// Reads of a round that another leader was asked for are told: it may never be answered. A
     /// round that nobody was there to answer is asked again at once.
-    fn lead_changes(&mut self, lead: u64) {
+    fn lead_changes(&mut self, lead: u64, out: &mut Outbox) {
         let changed = lead != self.lead && lead != raft::NONE && self.lead != raft::NONE;
         let found = self.lead == raft::NONE && lead != raft::NONE;
         self.lead = lead;
@@ -373,9 +406,8 @@ impl Driver {
             self.raw.read_index(context_bytes(round.context));
         }
         if changed && let Some(round) = self.round.take() {
-            for waiter in round.waiters {
-                let _ = waiter.send(Err(api::Error::LeaderChanged.into()));
-            }
+            let told = |id| (id, Err(api::Error::LeaderChanged.into()));
+            out.replies.extend(round.reads.into_iter().map(told));
         }
     }
 
@@ -397,9 +429,8 @@ impl Driver {
     }
 }
 
-fn confirm(waiter: ReadWaiter) {
-    // One that has gone meanwhile wants no answer.
-    let _ = waiter.send(Ok(()));
+fn confirmed(read: u64) -> (u64, Result<Reply, Error>) {
+    (read, Ok(Reply::Done))
 }
 
 fn context_bytes(round: u64) -> Bytes {

@@ -15,6 +15,7 @@ mod bootstrap;
 mod config;
 mod driver;
 mod error;
+mod headers;
 mod ids;
 mod image;
 mod install;
@@ -36,8 +37,13 @@ mod watches;
 
 pub use config::Config;
 pub use error::{Error, Fatal};
+pub use headers::Headers;
 pub use image::ImageStream;
 pub use leases::LeaseTimes;
 pub use requests::Status;
 pub use start::Server;
-pub use watches::{WatchCommands, WatchEvent, WatchItem, WatchOptions, WatchStream};
+pub use waiters::{Answer, Waiter};
+pub use watches::{
+    WatchCommands, WatchEvent, WatchEvents, WatchHandle, WatchItem, WatchOptions, WatchOutbox,
+    WatchStream,
+};

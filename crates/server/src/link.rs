@@ -110,7 +110,7 @@ impl peer::Raft for Link {
 
     fn removed(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.stopping.send_replace(true);
+            shared.stop();
         }
     }
 }

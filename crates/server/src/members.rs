@@ -92,7 +92,7 @@ impl Server {
     /// `MemberNotEnoughStarted`, and those of [`Server::propose`].
     pub async fn promote_member(&self, id: u64) -> Result<Arc<Cluster>, Error> {
         let (answer, found) = oneshot::channel();
-        crate::propose::send(&self.shared, Input::Matches { id, answer })?;
+        self.tell(Input::Matches { id, answer })?;
         let found = found.await.map_err(|_| api::Error::Stopped)?;
         let (matched, own) = found.ok_or(api::Error::NotLeader)?;
         let matched = matched.ok_or(api::Error::MemberNotFound)?;

@@ -4,12 +4,13 @@
 //! large, or if the member stops; from then on it may be applied whatever its client is told.
 
 use crate::driver::Input;
-use crate::shared::Shared;
+use crate::waiters::{Answer, Waiter};
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use apply::Reply;
 use crossbeam_channel::TrySendError;
 use prost::Message as _;
+use tokio::sync::oneshot;
 
 /// Entries that may be committed and not applied; with more, new requests are refused.
 const APPLY_LAG_MAX: u64 = 5000;
@@ -20,39 +21,60 @@ impl Server {
     /// # Errors
     /// What applying it came to; [`api::Error::TooManyRequests`], `RequestTooLarge`, `Timeout`,
     /// `Stopped`.
-    pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, Error> {
+    pub async fn propose(&self, request: InternalRaftRequest) -> Result<Reply, Error> {
+        let (waiter, answer) = waiter();
+        self.submit(request, waiter);
+        answered(answer).await
+    }
+
+    /// The same for those who do not wait: the waiter is told what it came to, maybe at once.
+    pub fn submit(&self, mut request: InternalRaftRequest, waiter: Waiter) {
         let shared = &self.shared;
         if shared.committed() > shared.applied_index() + APPLY_LAG_MAX {
-            return Err(api::Error::TooManyRequests.into());
+            return waiter(Err(api::Error::TooManyRequests.into()));
         }
         let id = shared.ids.next();
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
         let data = request.encode_to_vec();
         if data.len() > shared.config.max_request_bytes {
-            return Err(api::Error::RequestTooLarge.into());
+            return waiter(Err(api::Error::RequestTooLarge.into()));
         }
-        self.wait_for(id, Input::Propose { id, data: data.into() }).await
+        self.register(id, Input::Propose { id, data: data.into() }, waiter);
+    }
+
+    /// Hands an input to the driver, whose outcome the waiter is told.
+    pub(crate) fn register(&self, id: u64, input: Input, waiter: Waiter) {
+        let shared = &self.shared;
+        let deadline = shared.now() + shared.config.request_timeout();
+        if shared.waiters.register(id, deadline, waiter)
+            && let Err(error) = self.tell(input)
+        {
+            shared.waiters.complete([(id, Err(error))]);
+        }
+    }
+
+    /// Hands an input to the driver without waiting.
+    pub(crate) fn tell(&self, input: Input) -> Result<(), Error> {
+        self.shared.inbox.try_send(input).map_err(|error| match error {
+            TrySendError::Full(_) => api::Error::TooManyRequests.into(),
+            TrySendError::Disconnected(_) => api::Error::Stopped.into(),
+        })
     }
 
     pub(crate) async fn wait_for(&self, id: u64, input: Input) -> Result<Reply, Error> {
-        let shared = &self.shared;
-        let mut waiting = shared.waiters.register(id);
-        send(shared, input)?;
-        let mut stopping = shared.stopping.subscribe();
-        tokio::select! {
-            answer = &mut waiting.answer => answer.unwrap_or(Err(api::Error::Stopped.into())),
-            () = tokio::time::sleep(shared.config.request_timeout()) => {
-                Err(api::Error::Timeout.into())
-            }
-            _ = stopping.wait_for(|stopping| *stopping) => Err(api::Error::Stopped.into()),
-        }
+        let (waiter, answer) = waiter();
+        self.register(id, input, waiter);
+        answered(answer).await
     }
 }
 
-/// Hands an input to the driver without waiting.
-pub(crate) fn send(shared: &Shared, input: Input) -> Result<(), Error> {
-    shared.inbox.try_send(input).map_err(|error| match error {
-        TrySendError::Full(_) => api::Error::TooManyRequests.into(),
-        TrySendError::Disconnected(_) => api::Error::Stopped.into(),
-    })
+/// A waiter for a task.
+fn waiter() -> (Waiter, oneshot::Receiver<Answer>) {
+    let (told, answer) = oneshot::channel();
+    // A task that has gone meanwhile wants no answer.
+    (Box::new(move |answer| drop(told.send(answer))), answer)
+}
+
+async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
+    answer.await.unwrap_or(Err(api::Error::Stopped.into()))
 }

@@ -1,10 +1,11 @@
 //! Reads: of the present, agreed with a quorum, or of what this member has.
 
 use crate::driver::Input;
-use crate::propose::send;
+use crate::waiters::Waiter;
 use crate::{Error, Server};
+use apply::Reply;
 use mvcc::View;
-use tokio::sync::oneshot;
+use std::sync::atomic::Ordering;
 
 impl Server {
     /// Waits until this member's state is no older than this call (raft section 6.4 of the
@@ -13,16 +14,39 @@ impl Server {
     /// # Errors
     /// [`api::Error::Timeout`] without a leader or a quorum; `LeaderChanged`; `Stopped`.
     pub async fn linearizable(&self) -> Result<(), Error> {
-        let (waiter, confirmed) = oneshot::channel();
-        send(&self.shared, Input::Read(waiter))?;
-        let mut stopping = self.shared.stopping.subscribe();
-        tokio::select! {
-            answer = confirmed => answer.unwrap_or(Err(api::Error::Stopped.into())),
-            () = tokio::time::sleep(self.shared.config.request_timeout()) => {
-                Err(api::Error::Timeout.into())
-            }
-            _ = stopping.wait_for(|stopping| *stopping) => Err(api::Error::Stopped.into()),
+        if self.decides_alone() {
+            return Ok(());
         }
+        let id = self.shared.ids.next();
+        self.wait_for(id, Input::Read(id)).await.map(drop)
+    }
+
+    /// The same for those who do not wait: the waiter is told once it is so, maybe at once.
+    pub fn confirm(&self, waiter: Waiter) {
+        if self.decides_alone() {
+            return waiter(Ok(Reply::Done));
+        }
+        let id = self.shared.ids.next();
+        self.register(id, Input::Read(id), waiter);
+    }
+
+    /// Whether what this member has applied is the present: all that was acknowledged was
+    /// acknowledged here, and is visible.
+    #[must_use]
+    pub fn decides_alone(&self) -> bool {
+        self.shared.raft.decides_alone.load(Ordering::Acquire)
+    }
+
+    /// The revision of what this member has applied.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.shared.views.revision()
+    }
+
+    /// Whether there is a leader, as far as this member knows.
+    #[must_use]
+    pub fn has_leader(&self) -> bool {
+        *self.shared.lead.borrow() != 0
     }
 
     /// The keys as this member has them now.

@@ -47,17 +47,6 @@ impl Server {
         &self.shared.config
     }
 
-    /// The header of an answer given now, without a revision.
-    #[must_use]
-    pub fn header(&self) -> ResponseHeader {
-        ResponseHeader {
-            cluster_id: self.shared.cluster_id,
-            member_id: self.shared.id,
-            revision: 0,
-            raft_term: self.shared.term(),
-        }
-    }
-
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -115,7 +104,7 @@ impl Server {
     /// [`api::Error::NoSpace`].
     pub fn check_quota(&self, cost: i64) -> Result<(), Error> {
         let Some(quota) = self.shared.config.quota_bytes else { return Ok(()) };
-        let size = self.shared.usage().file_bytes;
+        let size = self.shared.file_bytes();
         if size.saturating_add(u64::try_from(cost).unwrap_or_default()) < quota {
             return Ok(());
         }

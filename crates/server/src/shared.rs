@@ -20,13 +20,13 @@ pub(crate) struct Shared {
     pub cluster_id: u64,
     pub config: Config,
     pub ids: Ids,
-    pub waiters: Arc<Waiters>,
+    pub waiters: Waiters,
     pub inbox: Sender<Input>,
     pub apply: Sender<ApplyInput>,
     pub views: mvcc::Views,
     /// The store of now.
     pub reader: RwLock<backend::Reader>,
-    pub raft: RaftNumbers,
+    pub raft: Arc<RaftNumbers>,
     /// Index of the last entry that is applied and visible.
     pub applied: watch::Sender<u64>,
     /// Who leads; 0 for nobody.
@@ -56,9 +56,18 @@ pub(crate) struct RaftNumbers {
     pub committed: AtomicU64,
     pub last_index: AtomicU64,
     pub leads: AtomicBool,
+    /// Whether this member alone decides, and has decided something in its term: then what it
+    /// has applied is the present, and reads need ask nobody.
+    pub decides_alone: AtomicBool,
 }
 
 impl Shared {
+    /// Begins the member's end: nobody waits any longer.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+        self.waiters.close();
+    }
+
     pub(crate) fn applied_index(&self) -> u64 {
         *self.applied.borrow()
     }
@@ -82,6 +91,11 @@ impl Shared {
 
     pub(crate) fn alarms(&self) -> Arc<Vec<AlarmMember>> {
         Arc::clone(&self.alarms.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes of the store's files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.reader.read().unwrap_or_else(PoisonError::into_inner).file_bytes()
     }
 
     /// What the store takes.

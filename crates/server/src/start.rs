@@ -1,15 +1,16 @@
 //! Starting a member, and ending it.
 
-use crate::apply_loop::{self, ApplyLoop};
+use crate::apply_loop::{self, ApplyStage};
 use crate::bootstrap::{Booted, boot, has_log};
 use crate::driver::{Driver, Outbox, Progress};
 use crate::ids::Ids;
 use crate::join::Joining;
 use crate::link::Link;
-use crate::shared::{RaftNumbers, Shared};
+use crate::shared::Shared;
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
-use crate::threads::{self, DriverPorts, INBOX_MAX, WalThread};
+use crate::threads::{self, DriverPorts, INBOX_MAX, LogStage, Stages};
+use crate::waiters::Waiters;
 use crate::watches::{self, Watches};
 use crate::{Config, Fatal, image, tasks};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
@@ -97,12 +98,12 @@ impl Server {
             id,
             cluster_id,
             ids: Ids::new(id, millis),
-            waiters: Arc::default(),
+            waiters: Waiters::default(),
             inbox: inbox_tx,
             apply: questions_tx,
             views: restored.views.clone(),
             reader: RwLock::new(restored.reader),
-            raft: RaftNumbers::default(),
+            raft: Arc::default(),
             applied: watch::Sender::new(booted.snapshot_index),
             lead: watch::Sender::new(0),
             published: watch::Sender::new(false),
@@ -132,8 +133,10 @@ impl Server {
         let (watches, watch_changes, watch_thread) =
             watches::start(&shared, machine.mvcc().revision(), machine.mvcc().compact_revision());
         let durable = Arc::new(AtomicU64::new(booted.durable));
+        let ending = Arc::clone(&shared);
         let end = move |stage: &'static str, result: Result<(), Fatal>| {
             if let Err(error) = result {
+                ending.waiters.close();
                 tracing::error!(stage, error = &error as &dyn std::error::Error, "the member ends");
                 ended_tx.send_replace(Some(Arc::new(error)));
             }
@@ -141,38 +144,21 @@ impl Server {
         let end = Arc::new(end);
         let mut running = vec![watch_thread];
 
-        let driver = Driver::new(id, raw, booted.snapshot_index);
-        let ports =
-            DriverPorts { inbox, done, appends: appends_tx, applies: applies_tx, stop: stopped };
-        let outside = DriverOutside {
-            shared: Arc::clone(&shared),
-            transport: transport.clone(),
-            runtime: Handle::current(),
-        };
-        let period = shared.config.heartbeat_interval;
-        running.push(spawn("raft", move || threads::run_driver(driver, &ports, period, outside)));
-
-        let (wal_durable, wal_end) = (Arc::clone(&durable), Arc::clone(&end));
-        let wal = WalThread {
+        let (log_nudge, log_nudges) = threads::nudge_channel();
+        let wal_durable = Arc::clone(&durable);
+        let log = Arc::new(Mutex::new(LogStage {
             stage: wal,
             snapshotter: snapshotter.clone(),
-            appends,
-            snapshots: wal_snapshots,
             done: done_tx.clone(),
-        };
-        running.push(spawn("wal", move || {
-            let durable = move |index| wal_durable.store(index, Ordering::Release);
-            let ran = threads::run_wal(wal, durable);
-            wal_end("wal", ran.and_then(|stage| Ok(stage.into_wal().close()?)));
+            durable: move |index| wal_durable.store(index, Ordering::Release),
+            nudge: log_nudge,
         }));
-
         let (nospace_tx, nospace) = mpsc::channel(1);
         let (term_tx, terms) = mpsc::channel(1);
-        let apply = ApplyLoop {
+        let (apply_nudge, apply_nudges) = threads::nudge_channel();
+        let apply = Arc::new(Mutex::new(ApplyStage {
             machine,
             shared: Arc::clone(&shared),
-            applies,
-            questions,
             done: done_tx,
             outside: ApplyOutside {
                 shared: Arc::clone(&shared),
@@ -185,9 +171,40 @@ impl Server {
             store: store_tx.clone(),
             term: 0,
             compacted: -1,
+            compacting: true,
+            nudge: apply_nudge,
+        }));
+
+        let tick = shared.config.heartbeat_interval.as_millis().max(1);
+        let read_ticks = shared.config.request_timeout().as_millis() / tick;
+        let read_ticks = u32::try_from(read_ticks).unwrap_or(u32::MAX);
+        let driver = Driver::new(id, raw, booted.snapshot_index, read_ticks);
+        let ports =
+            DriverPorts { inbox, done, appends: appends_tx, applies: applies_tx, stop: stopped };
+        let stages = Stages { log: Arc::clone(&log), apply: Arc::clone(&apply) };
+        let outside = DriverOutside {
+            shared: Arc::clone(&shared),
+            transport: transport.clone(),
+            runtime: Handle::current(),
         };
+        let (period, driver_end) = (shared.config.heartbeat_interval, Arc::clone(&end));
+        running.push(spawn("raft", move || {
+            let ran = threads::run_driver(driver, &ports, &stages, period, outside);
+            // The stages' threads end when the ports close, and are the stages' only owners then.
+            drop(stages);
+            drop(ports);
+            driver_end("raft", ran);
+        }));
+        let log_end = Arc::clone(&end);
+        running.push(spawn("wal", move || {
+            let ran = threads::run_log(&log, &appends, &wal_snapshots, &log_nudges);
+            log_end("wal", ran.and_then(|()| close_log(log)));
+        }));
         let apply_end = Arc::clone(&end);
-        running.push(spawn("apply", move || apply_end("apply", apply.run().map(drop))));
+        running.push(spawn("apply", move || {
+            let ran = apply_loop::run(&apply, &applies, &questions, &apply_nudges);
+            apply_end("apply", ran);
+        }));
 
         let (flusher, compactor) = (restored.flusher, restored.compactor);
         let (views, store_shared) = (restored.views, Arc::clone(&shared));
@@ -222,6 +239,7 @@ impl Server {
         join.spawn(snapshots.run());
         join.spawn(tasks::publish(server.clone_for_task()));
         join.spawn(tasks::decide_version(server.clone_for_task()));
+        join.spawn(tasks::expire_waiters(server.clone_for_task()));
         join.spawn(tasks::expire_leases(server.clone_for_task(), terms));
         join.spawn(tasks::raise_no_space(server.clone_for_task(), nospace));
         let all = Running { threads: running, tasks: join, stop, store: store_tx };
@@ -258,7 +276,7 @@ impl Server {
     /// Stops the member: requests are refused, and all that was acknowledged is durable. Does
     /// nothing the second time.
     pub async fn stop(&self) {
-        self.shared.stopping.send_replace(true);
+        self.shared.stop();
         let running = lock(&self.running).take();
         let Some(Running { threads, mut tasks, stop, store }) = running else { return };
         tasks.shutdown().await;
@@ -304,6 +322,14 @@ impl peer::Accept for PeerPort {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Ends the log; a member whose driver has ended by a panic leaves it as it is.
+fn close_log<D>(log: Arc<Mutex<LogStage<D>>>) -> Result<(), Fatal> {
+    match Arc::into_inner(log).map(Mutex::into_inner) {
+        Some(Ok(log)) => Ok(log.stage.into_wal().close()?),
+        Some(Err(_)) | None => Ok(()),
+    }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
@@ -356,6 +382,8 @@ impl threads::Outside for DriverOutside {
         numbers.term.store(progress.term, Ordering::Relaxed);
         numbers.last_index.store(progress.last_index, Ordering::Relaxed);
         numbers.committed.store(progress.committed, Ordering::Release);
+        // Before any message leaves: whoever else may come to decide hears of it from here.
+        numbers.decides_alone.store(progress.decides_alone, Ordering::Release);
         if let Some(soft_state) = out.soft_state.take() {
             if !progress.leads && self.shared.leads() {
                 self.shared.expiry().demote();
@@ -369,9 +397,7 @@ impl threads::Outside for DriverOutside {
                 "raft leader changed"
             );
         }
-        for (id, reply) in out.replies.drain(..) {
-            self.shared.waiters.complete(id, reply);
-        }
+        self.shared.waiters.complete(out.replies.drain(..));
         let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
             .into_iter()
             .partition(|message| message.r#type() == raftpb::MessageType::MsgSnap);
@@ -415,7 +441,7 @@ impl apply_loop::Outside for ApplyOutside {
 
     fn member_removed(&mut self, id: u64) {
         if id == self.shared.id {
-            self.shared.stopping.send_replace(true);
+            self.shared.stop();
         } else {
             self.transport.remove_peer(id);
         }

@@ -13,6 +13,9 @@ use tokio::task::JoinSet;
 /// How often leases are looked at.
 const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
 
+/// How often those who wait are looked at: a request may take this much longer than it should.
+const WAITERS_PERIOD: Duration = Duration::from_millis(200);
+
 /// Revocations on their way at once.
 const REVOKES_AT_ONCE: usize = 16;
 
@@ -79,6 +82,15 @@ pub(crate) async fn decide_version(server: Server) {
             _ = lead.changed() => {}
             () = tokio::time::sleep(VERSION_PERIOD) => {}
         }
+    }
+}
+
+/// Tells those who wait too long that it took too long.
+pub(crate) async fn expire_waiters(server: Server) {
+    let mut period = tokio::time::interval(WAITERS_PERIOD);
+    loop {
+        period.tick().await;
+        server.shared.waiters.expire(server.shared.now());
     }
 }
 

@@ -11,13 +11,17 @@
 //!                                         |  frames
 //!                                         +----------> store --> segment files
 //! ```
-//! Invariants: the driver never waits for another stage, and the log and apply stages wait for
-//! the driver at most until it takes their answers, for which it always has room; any failure of
-//! a disk ends the process.
+//! A member without others runs its log, and small applies, on the driver's thread.
+//!
+//! Invariants: a driver that has others to serve never waits for another stage; the log and apply
+//! stages wait for the driver at most until it takes their answers, for which it always has room;
+//! a stage has one piece of work after the other, whichever thread runs it; any failure of a disk
+//! ends the process.
 
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use raftpb::{HardState, Message, Snapshot};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wal::snap::Snapshotter;
@@ -28,6 +32,10 @@ pub(crate) const INBOX_MAX: usize = 16_384;
 
 /// Inputs taken at once, at most, so that time and answers are not kept waiting.
 const BATCH_MAX: usize = 1024;
+
+/// Committed entries that the driver's thread applies by itself, at most: more are worth a
+/// thread's waking.
+const INLINE_ENTRIES_MAX: usize = 8;
 
 /// The driver's ends of its channels.
 #[derive(Debug)]
@@ -40,6 +48,11 @@ pub(crate) struct DriverPorts {
     pub applies: Sender<Message>,
     /// Closes when the member stops.
     pub stop: Receiver<()>,
+}
+
+/// A channel that wakes a stage's thread.
+pub(crate) fn nudge_channel() -> (Sender<()>, Receiver<()>) {
+    bounded(1)
 }
 
 /// Channels between the driver and the stages of its work.
@@ -58,33 +71,67 @@ pub(crate) trait Outside {
     fn take(&mut self, out: &mut Outbox, progress: Progress);
 }
 
-/// Runs the driver until the member stops, or a stage is gone.
-pub(crate) fn run_driver(
+/// A stage that its own thread runs, or the driver's where a hand-over would cost more than the
+/// work.
+pub(crate) trait Stage: Send {
+    /// Does all of these, and sends what came of them to the driver.
+    fn run(&mut self, works: Vec<Message>) -> Result<(), crate::Fatal>;
+}
+
+/// The two stages behind the driver.
+pub(crate) struct Stages<W, A> {
+    pub log: Arc<Mutex<W>>,
+    pub apply: Arc<Mutex<A>>,
+}
+
+/// Runs the driver until the member stops, or a stage is gone. Errors are those of a stage that
+/// ran here.
+///
+/// A member that has no others to serve waits for its disk here: requests that come meanwhile are
+/// the next group, as they would be behind a thread of the log's own, and a lone request saves
+/// three hand-overs. With others, the disk must not hold up what is sent to them.
+pub(crate) fn run_driver<W: Stage, A: Stage>(
     mut driver: Driver,
     ports: &DriverPorts,
+    stages: &Stages<W, A>,
     tick_period: Duration,
     mut outside: impl Outside,
-) {
+) -> Result<(), crate::Fatal> {
     let ticker = tick(tick_period);
     let (mut batch, mut out) = (Vec::new(), Outbox::default());
     loop {
         driver.step(&mut batch, &mut out);
-        let mut alive = true;
-        for append in out.appends.drain(..) {
-            alive &= ports.appends.send(append).is_ok();
-        }
-        for apply in out.applies.drain(..) {
-            alive &= ports.applies.send(apply).is_ok();
-        }
+        let (mut appends, mut applies) =
+            (std::mem::take(&mut out.appends), std::mem::take(&mut out.applies));
         outside.take(&mut out, driver.progress());
-        if !alive {
-            return;
+        let mut ran = false;
+        if driver.serves_nobody_else() {
+            // A stage whose thread has work in hand does all in order.
+            if !appends.is_empty() && driver.appends_out() == appends.len() {
+                lock(&stages.log).run(std::mem::take(&mut appends))?;
+                ran = true;
+            }
+            let entries: usize = applies.iter().map(|apply| apply.entries.len()).sum();
+            if (1..=INLINE_ENTRIES_MAX).contains(&entries)
+                && driver.applies_out() == applies.len()
+                && let Ok(mut apply) = stages.apply.try_lock()
+            {
+                apply.run(std::mem::take(&mut applies))?;
+                ran = true;
+            }
         }
-        select! {
-            recv(ports.done) -> input => batch.extend(input),
-            recv(ports.inbox) -> input => batch.extend(input),
-            recv(ticker) -> _ => batch.push(Input::Tick),
-            recv(ports.stop) -> _ => return,
+        let alive = appends.into_iter().all(|append| ports.appends.send(append).is_ok())
+            && applies.into_iter().all(|apply| ports.applies.send(apply).is_ok());
+        if !alive {
+            return Ok(());
+        }
+        if !ran {
+            select! {
+                recv(ports.done) -> input => batch.extend(input),
+                recv(ports.inbox) -> input => batch.extend(input),
+                recv(ticker) -> _ => batch.push(Input::Tick),
+                recv(ports.stop) -> _ => return Ok(()),
+            }
         }
         if ticker.try_recv().is_ok() {
             batch.push(Input::Tick);
@@ -92,6 +139,11 @@ pub(crate) fn run_driver(
         batch.extend(ports.done.try_iter());
         batch.extend(ports.inbox.try_iter().take(BATCH_MAX));
     }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A stage that panicked ends the process.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A snapshot for the log to record: it is in its file already.
@@ -104,60 +156,77 @@ pub(crate) struct WalSnapshot {
     pub done: oneshot::Sender<()>,
 }
 
-/// The log with what goes beside it, and its channels.
-pub(crate) struct WalThread {
+/// The log with what goes beside it.
+pub(crate) struct LogStage<D> {
     pub stage: WalStage,
     /// Writes the files of snapshots that peers sent.
     pub snapshotter: Snapshotter,
-    pub appends: Receiver<Message>,
-    /// Snapshots of this member's own.
-    pub snapshots: Receiver<WalSnapshot>,
     pub done: Sender<Input>,
+    /// Is told each group's last index before its answers leave.
+    pub durable: D,
+    /// Wakes the log's thread once the log wants its next file.
+    pub nudge: Sender<()>,
 }
 
-/// Runs the log until the driver is gone. `durable` is told each group's last index before its
-/// answers leave.
-pub(crate) fn run_wal(
-    thread: WalThread,
-    mut durable: impl FnMut(u64),
-) -> Result<WalStage, crate::Fatal> {
-    let WalThread { mut stage, snapshotter, appends, snapshots, done } = thread;
-    let (mut works, mut group, mut finished) = (Vec::new(), Vec::new(), Vec::new());
+impl<D: FnMut(u64) + Send> Stage for LogStage<D> {
+    fn run(&mut self, works: Vec<Message>) -> Result<(), crate::Fatal> {
+        let (mut group, mut finished) = (Vec::with_capacity(works.len()), Vec::new());
+        for work in works {
+            if let Some(snapshot) = &work.snapshot {
+                // What came before it is in the log before it.
+                self.stage.step(&mut group, &mut finished)?;
+                save_received(&mut self.stage, &self.snapshotter, snapshot)?;
+            }
+            group.push(request(work));
+        }
+        self.stage.step(&mut group, &mut finished)?;
+        (self.durable)(self.stage.wal_mut().last_index());
+        for message in finished {
+            // A driver that is gone needs no answer.
+            let _ = self.done.send(Input::Appended(message));
+        }
+        if self.stage.wal_mut().wants_segment() {
+            // If there is no room, the thread has yet to look.
+            let _ = self.nudge.try_send(());
+        }
+        Ok(())
+    }
+}
+
+/// Runs the log until the driver is gone, and what the driver's thread leaves to it.
+pub(crate) fn run_log<D: FnMut(u64) + Send>(
+    log: &Mutex<LogStage<D>>,
+    appends: &Receiver<Message>,
+    snapshots: &Receiver<WalSnapshot>,
+    nudges: &Receiver<()>,
+) -> Result<(), crate::Fatal> {
     let nobody = never();
-    let mut snapshots = &snapshots;
+    let mut snapshots = snapshots;
     loop {
         select! {
             recv(appends) -> append => match append {
-                Ok(append) => works.push(append),
-                Err(_) => return Ok(stage),
+                Ok(append) => {
+                    let works = std::iter::once(append).chain(appends.try_iter()).collect();
+                    lock(log).run(works)?;
+                }
+                Err(_) => return Ok(()),
             },
             recv(snapshots) -> snapshot => match snapshot {
                 Ok(WalSnapshot { record, lock_to, done }) => {
-                    stage.wal_mut().save_snapshot(&record)?;
-                    stage.wal_mut().release_lock_to(lock_to);
+                    let mut log = lock(log);
+                    log.stage.wal_mut().save_snapshot(&record)?;
+                    log.stage.wal_mut().release_lock_to(lock_to);
                     // Whoever asked may have gone.
                     let _ = done.send(());
                 }
                 Err(_) => snapshots = &nobody,
             },
-        }
-        works.extend(appends.try_iter());
-        for work in works.drain(..) {
-            if let Some(snapshot) = &work.snapshot {
-                // What came before it is in the log before it.
-                stage.step(&mut group, &mut finished)?;
-                save_received(&mut stage, &snapshotter, snapshot)?;
+            recv(nudges) -> _ => {
+                // What waits goes first.
+                if appends.is_empty() {
+                    lock(log).stage.idle()?;
+                }
             }
-            group.push(request(work));
-        }
-        stage.step(&mut group, &mut finished)?;
-        durable(stage.wal_mut().last_index());
-        for message in finished.drain(..) {
-            // A driver that is gone needs no answer.
-            let _ = done.send(Input::Appended(message));
-        }
-        if appends.is_empty() {
-            stage.idle()?;
         }
     }
 }

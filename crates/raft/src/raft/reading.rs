@@ -1,7 +1,7 @@
 //! Linearizable reads (thesis section 6.4): a read is answered with the commit index at its
 //! arrival, once it is sure that no newer leader had committed anything by then.
 
-use super::{Raft, to};
+use super::{Raft, StateType, to};
 use crate::NONE;
 use crate::planted::{self, Bug};
 use crate::ready::ReadState;
@@ -19,6 +19,15 @@ impl<S: Storage> Raft<S> {
             // synced, so after a crash it may be below what was answered before.
             self.pending_reads.push(request);
         }
+    }
+
+    /// Whether this node leads, is the only voter, and has committed something in its term: then
+    /// whatever was ever committed is at or below its commit index.
+    pub(crate) fn decides_alone(&self) -> bool {
+        self.state == StateType::Leader
+            && self.tracker.is_singleton()
+            && self.tracker.config.voters.contains(self.id)
+            && self.has_committed_in_term()
     }
 
     fn start_read(&mut self, request: Message) {

@@ -2,15 +2,15 @@
 //!
 //! Each request is checked as one from outside is: it goes through the same functions.
 
-use crate::budget::Budget;
 use crate::concurrency;
 use crate::grpc::kv::Kv;
 use crate::grpc::lease::Lease;
+use crate::grpc::service::KvService;
 use api::etcdserverpb::kv_server::Kv as _;
 use api::etcdserverpb::lease_server::Lease as _;
 use api::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, LeaseGrantRequest, LeaseGrantResponse, RangeRequest,
-    RangeResponse, ResponseHeader, TxnRequest, TxnResponse, WatchResponse,
+    RangeResponse, TxnRequest, TxnResponse, WatchResponse,
 };
 use api::mvccpb::{Event, event::EventType};
 use bytes::Bytes;
@@ -21,12 +21,12 @@ use tonic::{Request, Status};
 #[derive(Clone)]
 pub(crate) struct Direct {
     server: Server,
-    budget: Budget,
+    kv: KvService,
 }
 
 impl Direct {
-    pub(crate) fn new(server: Server, budget: Budget) -> Self {
-        Self { server, budget }
+    pub(crate) fn new(kv: Kv) -> Self {
+        Self { server: kv.server().clone(), kv: KvService(kv) }
     }
 }
 
@@ -34,21 +34,18 @@ impl concurrency::Kv for Direct {
     type Watch = DirectWatch;
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        let kv = Kv::new(self.server.clone(), self.budget.clone());
-        Ok(kv.txn(Request::new(request)).await?.into_inner())
+        Ok(self.kv.txn(Request::new(request)).await?.into_inner())
     }
 
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        let kv = Kv::new(self.server.clone(), self.budget.clone());
-        Ok(kv.range(Request::new(request)).await?.into_inner())
+        Ok(self.kv.range(Request::new(request)).await?.into_inner())
     }
 
     async fn delete_range(
         &self,
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Status> {
-        let kv = Kv::new(self.server.clone(), self.budget.clone());
-        Ok(kv.delete_range(Request::new(request)).await?.into_inner())
+        Ok(self.kv.delete_range(Request::new(request)).await?.into_inner())
     }
 
     async fn lease_grant(&self, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
@@ -59,7 +56,7 @@ impl concurrency::Kv for Direct {
     fn watch(&self, key: Bytes, range_end: Bytes, start_revision: i64) -> DirectWatch {
         let items = self.server.watch_stream();
         let options = WatchOptions { key, range_end, start_revision, ..WatchOptions::default() };
-        items.commands().create(options);
+        items.handle().commands().create(options);
         DirectWatch { server: self.server.clone(), items }
     }
 }
@@ -73,18 +70,18 @@ pub(crate) struct DirectWatch {
 impl concurrency::Watch for DirectWatch {
     async fn next(&mut self) -> Option<WatchResponse> {
         loop {
-            let header = |revision| Some(ResponseHeader { revision, ..self.server.header() });
+            let header = |revision| Some(self.server.headers().at(revision));
             return Some(match self.items.next().await? {
                 // A client's library keeps this to itself.
                 WatchItem::Created { .. } | WatchItem::Progress { .. } => continue,
                 WatchItem::Events { revision, events, .. } => {
-                    let events = events.into_iter().map(|event| Event {
+                    let events = events.list().iter().map(|event| Event {
                         r#type: if event.tombstone {
                             EventType::Delete as i32
                         } else {
                             EventType::Put as i32
                         },
-                        kv: Some(apply::decode_record(event.record)),
+                        kv: Some(apply::decode_record(event.record.clone())),
                         prev_kv: None,
                     });
                     let events = events.collect();

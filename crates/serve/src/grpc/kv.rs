@@ -1,231 +1,298 @@
-//! Keys and values.
+//! Keys and values: the first stop of each request, whichever way it came.
+//!
+//! A request is checked, asked of the member, and its caller told on whatever thread the answer is
+//! found. None of these functions waits: what must wait for room or for the present goes on in a
+//! task. Requests come from the client port as they are (`calls`), and as messages of tonic's
+//! (`service`).
 
 use crate::budget::{Budget, Connection, Held, SMALL_BYTES};
 use crate::grpc::status::{read_status, status};
-use crate::grpc::{check, fill, fill_revision, voters};
-use api::etcdserverpb::kv_server;
+use crate::grpc::{check, voters};
 use api::etcdserverpb::request_op::Request as Op;
 use api::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
-    InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RangeStreamResponse,
-    ResponseHeader, TxnRequest, TxnResponse,
+    DeleteRangeRequest, DeleteRangeResponse, InternalRaftRequest, PutRequest, PutResponse,
+    RangeRequest, RequestOp, ResponseHeader, TxnRequest, TxnResponse,
 };
 use apply::Reply;
-use futures_util::stream::{self, BoxStream, StreamExt as _};
-use mvcc::{Bounded, Chunk, RangeQuery, RangeResult, RangeStream, Read as _};
-use server::Server;
+use mvcc::{Bounded, RangeQuery, RangeResult, Read as _};
+use server::{Headers, Server};
 use std::sync::Arc;
-use tonic::{Extensions, Request, Response, Status};
+use tokio::runtime::Handle;
+use tonic::Status;
 
+/// Keys and values over a member.
+#[derive(Clone)]
 pub(crate) struct Kv {
     server: Server,
     budget: Budget,
+    headers: Headers,
+    runtime: Handle,
 }
 
-type Answer<T> = Result<Response<T>, Status>;
+/// An answer, and the room in memory that it was given if it needs some.
+pub(crate) struct Roomed<T> {
+    pub answer: T,
+    pub held: Option<Held>,
+}
+
+/// A range as it was found: its records are encoded key-values.
+pub(crate) struct RangeAnswer {
+    pub header: ResponseHeader,
+    pub result: RangeResult,
+}
 
 impl Kv {
+    /// Takes requests on any thread of the runtime it is made in.
     pub(crate) fn new(server: Server, budget: Budget) -> Self {
-        Self { server, budget }
+        let headers = server.headers();
+        Self { server, budget, headers, runtime: Handle::current() }
     }
 
-    /// Answers a range, and a large one once there is room for it.
-    async fn read(
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Puts a key.
+    pub(crate) fn put(
         &self,
-        query: RangeQuery,
-        extensions: &Extensions,
-    ) -> Result<(RangeResult, Option<Held>), Status> {
-        let found = self.server.view().range_within(&query, SMALL_BYTES);
-        match found.map_err(|error| read_status(&error))? {
-            Bounded::Answer(result) => Ok((result, None)),
-            Bounded::Needs(bytes) => {
-                let held = self.budget.hold(&connection(extensions), bytes).await?;
-                let view = self.server.view();
-                // It takes its time, in which this thread serves others.
-                let reading = tokio::task::spawn_blocking(move || view.range(&query)).await;
-                let result = reading.map_err(|_| Status::cancelled("the server stops"))?;
-                Ok((result.map_err(|error| read_status(&error))?, Some(held)))
-            }
+        request: PutRequest,
+        done: impl FnOnce(Result<PutResponse, Status>) + Send + 'static,
+    ) {
+        if let Err(refused) = self.check_put(&request) {
+            return done(Err(refused));
         }
+        let headers = self.headers.clone();
+        let request = InternalRaftRequest { put: Some(request), ..Default::default() };
+        self.server.submit(
+            request,
+            Box::new(move |answer| {
+                done(match answer {
+                    Ok(Reply::Put(mut response)) => {
+                        fill(&headers, &mut response.header);
+                        Ok(response)
+                    }
+                    Ok(_) => Err(mixed_up()),
+                    Err(error) => Err(status(error)),
+                });
+            }),
+        );
     }
 
-    /// Room for an answer of so many bytes, if it needs any.
-    async fn hold(&self, bytes: u64, extensions: &Extensions) -> Result<Option<Held>, Status> {
-        if bytes <= SMALL_BYTES {
-            return Ok(None);
+    fn check_put(&self, request: &PutRequest) -> Result<(), Status> {
+        voters::check(&self.server)?;
+        // Compat: room is asked for before anything is looked at.
+        self.server.check_quota(apply::put_cost(request)).map_err(status)?;
+        Ok(check::put(request)?)
+    }
+
+    /// Deletes keys.
+    pub(crate) fn delete_range(
+        &self,
+        request: DeleteRangeRequest,
+        connection: &Arc<Connection>,
+        done: impl FnOnce(Result<Roomed<DeleteRangeResponse>, Status>) + Send + 'static,
+    ) {
+        if let Err(refused) = self.check_delete_range(&request) {
+            return done(Err(refused));
         }
-        self.budget.hold(&connection(extensions), bytes).await.map(Some)
+        let mut bytes = 0;
+        if request.prev_kv {
+            let (key, range_end) = (request.key.clone(), request.range_end.clone());
+            let query = RangeQuery { key, range_end, ..RangeQuery::default() };
+            bytes = apply::range_bytes(&self.server.view(), &query);
+        }
+        self.with_room(bytes, connection, |kv, held| {
+            let held = match held {
+                Ok(held) => held,
+                Err(refused) => return done(Err(refused)),
+            };
+            let headers = kv.headers.clone();
+            let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
+            kv.server.submit(
+                request,
+                Box::new(move |answer| {
+                    done(match answer {
+                        Ok(Reply::DeleteRange(mut answer)) => {
+                            fill(&headers, &mut answer.header);
+                            Ok(Roomed { answer, held })
+                        }
+                        Ok(_) => Err(mixed_up()),
+                        Err(error) => Err(status(error)),
+                    });
+                }),
+            );
+        });
     }
 
-    async fn propose(&self, request: InternalRaftRequest) -> Result<Reply, Status> {
-        self.server.propose(request).await.map_err(status)
+    fn check_delete_range(&self, request: &DeleteRangeRequest) -> Result<(), Status> {
+        voters::check(&self.server)?;
+        Ok(check::delete_range(request)?)
     }
-}
 
-#[tonic::async_trait]
-impl kv_server::Kv for Kv {
-    async fn range(&self, request: Request<RangeRequest>) -> Answer<RangeResponse> {
-        let (_, extensions, request) = request.into_parts();
+    /// Reads keys.
+    pub(crate) fn range(
+        &self,
+        request: &RangeRequest,
+        connection: &Arc<Connection>,
+        done: impl FnOnce(Result<Roomed<RangeAnswer>, Status>) + Send + 'static,
+    ) {
+        if let Err(refused) = self.check_range(request) {
+            return done(Err(refused));
+        }
+        let (query, connection) = (apply::range_query(request), Arc::clone(connection));
+        self.at_present(request.serializable, move |kv, present| match present {
+            Ok(()) => kv.read(query, &connection, done),
+            Err(refused) => done(Err(refused)),
+        });
+    }
+
+    fn check_range(&self, request: &RangeRequest) -> Result<(), Status> {
         if !request.serializable {
             voters::check(&self.server)?;
         }
-        check::range(&request)?;
-        if !request.serializable {
-            self.server.linearizable().await.map_err(status)?;
-        }
-        let (result, held) = self.read(apply::range_query(&request), &extensions).await?;
-        let mut response = apply::range_response(result);
-        fill(&self.server, &mut response.header);
-        Ok(holding(response, held))
+        Ok(check::range(request)?)
     }
 
-    type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
-
-    async fn range_stream(
+    /// Answers a range from what is applied here, and a large one once there is room for it.
+    fn read(
         &self,
-        request: Request<RangeRequest>,
-    ) -> Answer<Self::RangeStreamStream> {
-        voters::check(&self.server)?;
-        let (_, extensions, request) = request.into_parts();
-        check::range_stream(&request)?;
-        if !request.serializable {
-            self.server.linearizable().await.map_err(status)?;
-        }
-        let target = self.server.config().max_request_bytes;
-        let mut chunks = self.server.view().stream(apply::range_query(&request), target);
-        // What fails at once fails the call and not the stream.
-        let held = self.hold(chunks.next_bytes(), &extensions).await?;
-        let first = chunks.next_chunk().map_err(|error| read_status(&error))?;
-        let kv = Kv::new(self.server.clone(), self.budget.clone());
-        let streaming = Streaming { kv, extensions, chunks, first, held };
-        let answers = stream::unfold(Some(streaming), |streaming| async {
-            let mut streaming = streaming?;
-            match streaming.next().await {
-                Ok(None) => None,
-                // An error is the last thing said.
-                Err(status) => Some((Err(status), None)),
-                Ok(Some(chunk)) => Some((Ok(chunk), Some(streaming))),
+        query: RangeQuery,
+        connection: &Arc<Connection>,
+        done: impl FnOnce(Result<Roomed<RangeAnswer>, Status>) + Send + 'static,
+    ) {
+        let answer = |headers: &Headers, result: RangeResult| RangeAnswer {
+            header: headers.at(result.revision),
+            result,
+        };
+        let bytes = match self.server.view().range_within(&query, SMALL_BYTES) {
+            Ok(Bounded::Answer(result)) => {
+                let answer = answer(&self.headers, result);
+                return done(Ok(Roomed { answer, held: None }));
             }
+            Ok(Bounded::Needs(bytes)) => bytes,
+            Err(error) => return done(Err(read_status(&error))),
+        };
+        self.with_room(bytes, connection, move |kv, held| {
+            let held = match held {
+                Ok(held) => held,
+                Err(refused) => return done(Err(refused)),
+            };
+            let (view, headers) = (kv.server.view(), kv.headers.clone());
+            // It takes its time, in which this thread serves others.
+            kv.runtime.spawn_blocking(move || {
+                done(match view.range(&query) {
+                    Ok(result) => Ok(Roomed { answer: answer(&headers, result), held }),
+                    Err(error) => Err(read_status(&error)),
+                });
+            });
         });
-        Ok(Response::new(answers.boxed()))
     }
 
-    async fn put(&self, request: Request<PutRequest>) -> Answer<PutResponse> {
-        voters::check(&self.server)?;
-        let request = request.into_inner();
-        // Compat: room is asked for before anything is looked at.
-        self.server.check_quota(apply::put_cost(&request)).map_err(status)?;
-        check::put(&request)?;
-        let request = InternalRaftRequest { put: Some(request), ..Default::default() };
-        let Reply::Put(mut response) = self.propose(request).await? else { return Err(mixed_up()) };
-        fill_revision(&self.server, &mut response.header);
-        Ok(Response::new(response))
-    }
-
-    async fn delete_range(
+    /// Compares, then reads and writes.
+    pub(crate) fn txn(
         &self,
-        request: Request<DeleteRangeRequest>,
-    ) -> Answer<DeleteRangeResponse> {
-        voters::check(&self.server)?;
-        let (_, extensions, request) = request.into_parts();
-        check::delete_range(&request)?;
-        let held = match request.prev_kv {
-            true => {
-                let (key, range_end) = (request.key.clone(), request.range_end.clone());
-                let query = RangeQuery { key, range_end, ..RangeQuery::default() };
-                let bytes = apply::range_bytes(&self.server.view(), &query);
-                self.hold(bytes, &extensions).await?
-            }
-            false => None,
-        };
-        let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
-        let Reply::DeleteRange(mut response) = self.propose(request).await? else {
-            return Err(mixed_up());
-        };
-        fill_revision(&self.server, &mut response.header);
-        Ok(holding(response, held))
-    }
-
-    async fn txn(&self, request: Request<TxnRequest>) -> Answer<TxnResponse> {
-        voters::check(&self.server)?;
-        let (_, extensions, request) = request.into_parts();
-        self.server.check_quota(apply::txn_cost(&request)).map_err(status)?;
-        check::txn(&request, self.server.config().max_txn_ops)?;
+        request: TxnRequest,
+        connection: &Arc<Connection>,
+        done: impl FnOnce(Result<Roomed<TxnResponse>, Status>) + Send + 'static,
+    ) {
+        if let Err(refused) = self.check_txn(&request) {
+            return done(Err(refused));
+        }
         let bytes = apply::answer_bytes(&self.server.view(), &request);
-        let held = self.hold(bytes, &extensions).await?;
-        let mut response = if apply::is_read_only(&request) {
-            if !is_serializable(&request) {
-                self.server.linearizable().await.map_err(status)?;
+        self.with_room(bytes, connection, |kv, held| {
+            let held = match held {
+                Ok(held) => held,
+                Err(refused) => return done(Err(refused)),
+            };
+            let headers = kv.headers.clone();
+            let filled = move |mut answer: TxnResponse| {
+                fill(&headers, &mut answer.header);
+                Roomed { answer, held }
+            };
+            if apply::is_read_only(&request) {
+                return kv.at_present(is_serializable(&request), move |kv, present| {
+                    done(present.and_then(|()| {
+                        let answer = apply::read(&kv.server.view(), &request);
+                        answer.map(filled).map_err(|error| read_status(&error))
+                    }));
+                });
             }
-            let answer = apply::read(&self.server.view(), &request);
-            answer.map_err(|error| read_status(&error))?
-        } else {
             let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
-            let Reply::Txn(response) = self.propose(request).await? else { return Err(mixed_up()) };
-            response
-        };
-        fill_revision(&self.server, &mut response.header);
-        Ok(holding(response, held))
+            kv.server.submit(
+                request,
+                Box::new(move |answer| {
+                    done(match answer {
+                        Ok(Reply::Txn(answer)) => Ok(filled(answer)),
+                        Ok(_) => Err(mixed_up()),
+                        Err(error) => Err(status(error)),
+                    });
+                }),
+            );
+        });
     }
 
-    async fn compact(&self, request: Request<CompactionRequest>) -> Answer<CompactionResponse> {
+    fn check_txn(&self, request: &TxnRequest) -> Result<(), Status> {
         voters::check(&self.server)?;
-        let mut response = self.server.compact(request.into_inner()).await.map_err(status)?;
-        fill_revision(&self.server, &mut response.header);
-        Ok(Response::new(response))
+        self.server.check_quota(apply::txn_cost(request)).map_err(status)?;
+        check::txn(request, self.server.config().max_txn_ops).map_err(Status::from)
+    }
+
+    /// Goes on once what is applied here is no older than this call; at once if that does not
+    /// matter.
+    fn at_present(
+        &self,
+        serializable: bool,
+        then: impl FnOnce(&Self, Result<(), Status>) + Send + 'static,
+    ) {
+        if serializable || self.server.decides_alone() {
+            return then(self, Ok(()));
+        }
+        let kv = self.clone();
+        self.server.confirm(Box::new(move |confirmed| {
+            // Whoever confirms has others to tell.
+            let runtime = kv.runtime.clone();
+            runtime.spawn(async move { then(&kv, confirmed.map(drop).map_err(status)) });
+        }));
+    }
+
+    /// Goes on once there is room for an answer of so many bytes; at once if it needs none.
+    fn with_room(
+        &self,
+        bytes: u64,
+        connection: &Arc<Connection>,
+        then: impl FnOnce(&Self, Result<Option<Held>, Status>) + Send + 'static,
+    ) {
+        if bytes <= SMALL_BYTES {
+            return then(self, Ok(None));
+        }
+        let (kv, connection) = (self.clone(), Arc::clone(connection));
+        self.runtime.spawn(async move {
+            let held = kv.budget.hold(&connection, bytes).await;
+            then(&kv, held.map(Some));
+        });
+    }
+
+    /// Room for an answer of so many bytes, if it needs any.
+    pub(crate) async fn hold(
+        &self,
+        bytes: u64,
+        connection: &Arc<Connection>,
+    ) -> Result<Option<Held>, Status> {
+        if bytes <= SMALL_BYTES {
+            return Ok(None);
+        }
+        self.budget.hold(connection, bytes).await.map(Some)
     }
 }
 
-/// The connection that a request came on; one of its own for a request from inside.
-fn connection(extensions: &Extensions) -> Arc<Connection> {
-    extensions.get::<Arc<Connection>>().cloned().unwrap_or_default()
-}
-
-/// A response that holds its room until it is sent.
-fn holding<T>(response: T, held: Option<Held>) -> Response<T> {
-    let mut response = Response::new(response);
-    if let Some(held) = held {
-        response.extensions_mut().insert(held);
-    }
-    response
-}
-
-/// A range being told in chunks. Each holds its room until the next one is asked for.
-struct Streaming {
-    kv: Kv,
-    extensions: Extensions,
-    chunks: RangeStream,
-    first: Option<Chunk>,
-    held: Option<Held>,
-}
-
-impl Streaming {
-    async fn next(&mut self) -> Result<Option<RangeStreamResponse>, Status> {
-        let chunk = match self.first.take() {
-            Some(chunk) => Some(chunk),
-            None => {
-                self.held = None;
-                self.held = self.kv.hold(self.chunks.next_bytes(), &self.extensions).await?;
-                self.chunks.next_chunk().map_err(|error| read_status(&error))?
-            }
-        };
-        Ok(chunk.map(|chunk| piece(&self.kv.server, chunk)))
-    }
-}
-
-fn piece(server: &Server, chunk: Chunk) -> RangeStreamResponse {
-    let kvs = chunk.records.into_iter().map(apply::decode_record).collect();
-    let mut response = RangeResponse { kvs, ..RangeResponse::default() };
-    if let Some(end) = chunk.end {
-        (response.count, response.more) = (end.count, end.more);
-        response.header = Some(ResponseHeader { revision: end.revision, ..server.header() });
-    }
-    RangeStreamResponse { range_response: Some(response) }
+/// Fills what the member knows better than the state machine, which gave the revision.
+fn fill(headers: &Headers, header: &mut Option<ResponseHeader>) {
+    *header = Some(headers.at(header.as_ref().map_or(0, |header| header.revision)));
 }
 
 /// Compat: a transaction without operations is serializable, whatever it compares.
 fn is_serializable(txn: &TxnRequest) -> bool {
-    let serializable = |op: &api::etcdserverpb::RequestOp| match &op.request {
+    let serializable = |op: &RequestOp| match &op.request {
         Some(Op::RequestRange(range)) => range.serializable,
         _ => false,
     };

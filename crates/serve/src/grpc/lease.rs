@@ -26,6 +26,19 @@ impl Lease {
     }
 }
 
+/// Gives a lease its whole time again.
+pub(crate) async fn renew(server: &Server, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+    // Compat: the header is of before the renewal.
+    let header = Some(server.headers().at(server.revision()));
+    let ttl = match server.lease_renew(id).await {
+        Ok(ttl) => ttl,
+        // Compat: a lease that is gone is told by a time to live of 0.
+        Err(Error::Api(api::Error::LeaseNotFound)) => 0,
+        Err(error) => return Err(status(error)),
+    };
+    Ok(LeaseKeepAliveResponse { header, id, ttl })
+}
+
 #[tonic::async_trait]
 impl lease_server::Lease for Lease {
     async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Answer<LeaseGrantResponse> {
@@ -67,21 +80,14 @@ impl lease_server::Lease for Lease {
         let state = Some((request.into_inner(), self.server.clone()));
         let answers = stream::unfold(state, |state| async {
             let (mut requests, server) = state?;
-            let request = match requests.message().await {
-                Ok(request) => request?,
-                Err(status) => return Some((Err(status), None)),
+            let answer = match requests.message().await {
+                Ok(request) => renew(&server, request?.id).await,
+                Err(status) => Err(status),
             };
-            // Compat: the header is of before the renewal.
-            let mut header = None;
-            fill_revision(&server, &mut header);
-            let ttl = match server.lease_renew(request.id).await {
-                Ok(ttl) => ttl,
-                // Compat: a lease that is gone is told by a time to live of 0.
-                Err(Error::Api(api::Error::LeaseNotFound)) => 0,
-                Err(error) => return Some((Err(status(error)), None)),
-            };
-            let answer = LeaseKeepAliveResponse { header, id: request.id, ttl };
-            Some((Ok(answer), Some((requests, server))))
+            match answer {
+                Ok(answer) => Some((Ok(answer), Some((requests, server)))),
+                Err(status) => Some((Err(status), None)),
+            }
         });
         Ok(Response::new(answers.boxed()))
     }

@@ -3,9 +3,9 @@
 //! A call that waits runs in a task of its own, to its end: one whose client is gone has a key to
 //! take back.
 
-use crate::budget::Budget;
 use crate::concurrency::{self, Gone, Observer};
 use crate::grpc::direct::Direct;
+use crate::grpc::kv::Kv;
 use api::v3electionpb::election_server;
 use api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderRequest, LeaderResponse, ProclaimRequest,
@@ -13,7 +13,6 @@ use api::v3electionpb::{
 };
 use api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse, lock_server};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use server::Server;
 use std::future::Future;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
@@ -27,8 +26,8 @@ pub(crate) struct Concurrency {
 }
 
 impl Concurrency {
-    pub(crate) fn new(server: Server, budget: Budget) -> Self {
-        Self { kv: Direct::new(server, budget) }
+    pub(crate) fn new(kv: Kv) -> Self {
+        Self { kv: Direct::new(kv) }
     }
 }
 

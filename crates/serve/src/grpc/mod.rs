@@ -1,22 +1,23 @@
 //! The services of the client API over a member, a file each.
 //!
 //! Each method checks the shape of its request, asks the member, and fills the header. Nothing is
-//! decided here: what a request means is the state machine's.
+//! decided here: what a request means is the state machine's. Watches, renewals, and most of keys
+//! and values come another way (`calls`).
 
 mod auth;
 mod check;
 mod cluster;
 mod direct;
 mod health;
-mod kv;
+pub(crate) mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod service;
 mod status;
 mod voters;
-mod watch;
+pub(crate) mod watch;
 
-use crate::budget::{BUDGET_BYTES, Budget};
 use api::etcdserverpb::ResponseHeader;
 use api::etcdserverpb::auth_server::AuthServer;
 use api::etcdserverpb::cluster_server::ClusterServer;
@@ -24,7 +25,6 @@ use api::etcdserverpb::kv_server::KvServer;
 use api::etcdserverpb::lease_server::LeaseServer;
 use api::etcdserverpb::maintenance_server::MaintenanceServer;
 
-use api::etcdserverpb::watch_server::WatchServer;
 use api::healthpb::health_server::HealthServer;
 use api::v3electionpb::election_server::ElectionServer;
 use api::v3lockpb::lock_server::LockServer;
@@ -33,18 +33,20 @@ use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use voters::Voters;
 
+pub(crate) use lease::renew;
+
 /// Bytes that a message may have beyond the largest request (etcd `grpcOverheadBytes`).
 pub const OVERHEAD_BYTES: usize = 512 * 1024;
 
-/// All services of a member. Clones of it share one budget of answers under way.
+/// All services of a member.
 #[must_use]
-pub fn routes(server: &Server) -> Routes {
+pub(crate) fn routes(kv: &kv::Kv) -> Routes {
+    let server = kv.server();
     let limit = server.config().max_request_bytes + OVERHEAD_BYTES;
     let sent = i32::MAX as usize;
     let voters = Voters(server.clone());
-    let budget = Budget::new(BUDGET_BYTES);
     Routes::new(
-        KvServer::new(kv::Kv::new(server.clone(), budget.clone()))
+        KvServer::new(service::KvService(kv.clone()))
             .max_decoding_message_size(limit)
             .max_encoding_message_size(sent),
     )
@@ -54,12 +56,6 @@ pub fn routes(server: &Server) -> Routes {
             .max_encoding_message_size(sent),
     )
     .add_service(InterceptedService::new(
-        WatchServer::new(watch::Watch::new(server.clone()))
-            .max_decoding_message_size(limit)
-            .max_encoding_message_size(sent),
-        voters.clone(),
-    ))
-    .add_service(InterceptedService::new(
         LeaseServer::new(lease::Lease::new(server.clone())).max_decoding_message_size(limit),
         voters.clone(),
     ))
@@ -68,13 +64,11 @@ pub fn routes(server: &Server) -> Routes {
         voters.clone(),
     ))
     .add_service(InterceptedService::new(
-        LockServer::new(lock::Concurrency::new(server.clone(), budget.clone()))
-            .max_decoding_message_size(limit),
+        LockServer::new(lock::Concurrency::new(kv.clone())).max_decoding_message_size(limit),
         voters.clone(),
     ))
     .add_service(InterceptedService::new(
-        ElectionServer::new(lock::Concurrency::new(server.clone(), budget))
-            .max_decoding_message_size(limit),
+        ElectionServer::new(lock::Concurrency::new(kv.clone())).max_decoding_message_size(limit),
         voters.clone(),
     ))
     .add_service(InterceptedService::new(
@@ -88,7 +82,7 @@ pub fn routes(server: &Server) -> Routes {
 /// Fills what the member knows better than the state machine. A revision that is there stays.
 pub(crate) fn fill(server: &Server, header: &mut Option<ResponseHeader>) {
     let revision = header.as_ref().map_or(0, |header| header.revision);
-    *header = Some(ResponseHeader { revision, ..server.header() });
+    *header = Some(server.headers().at(revision));
 }
 
 /// The same; a header without a revision gets the present one (etcd `header.go`).

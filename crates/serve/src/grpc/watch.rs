@@ -1,193 +1,16 @@
-//! Watches: a stream of requests in, a stream of responses out.
+//! What is asked and said on watch streams, as messages.
 
-use crate::edge::too_large;
-use crate::grpc::OVERHEAD_BYTES;
 use api::etcdserverpb::watch_create_request::FilterType;
-use api::etcdserverpb::watch_request::RequestUnion;
-use api::etcdserverpb::watch_server;
-use api::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
+use api::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use api::mvccpb::{Event, event::EventType};
-use futures_util::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
-use server::{Server, WatchCommands, WatchEvent, WatchItem, WatchOptions, WatchStream};
-use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
-use tokio::time::{Interval, MissedTickBehavior};
-use tonic::{Request, Response, Status, Streaming};
-
-pub(crate) struct Watch {
-    server: Server,
-}
-
-impl Watch {
-    pub(crate) fn new(server: Server) -> Self {
-        Self { server }
-    }
-}
-
-#[tonic::async_trait]
-impl watch_server::Watch for Watch {
-    type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
-
-    async fn watch(
-        &self,
-        request: Request<Streaming<WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let conversation = Conversation::new(&self.server, request.into_inner());
-        let answers = stream::unfold(conversation, |mut conversation| async {
-            let answer = conversation.next().await?;
-            Some((answer, conversation))
-        });
-        Ok(Response::new(answers.boxed()))
-    }
-}
-
-/// One client's stream.
-struct Conversation {
-    server: Server,
-    /// `None` once the client has said all; its watchers stay.
-    requests: Option<Streaming<WatchRequest>>,
-    items: WatchStream,
-    commands: WatchCommands,
-    /// Whether the watchers that are being made want fragments, in the order of their requests.
-    asked: VecDeque<bool>,
-    fragmented: HashSet<i64>,
-    ready: VecDeque<WatchResponse>,
-    progress: Interval,
-    ended: bool,
-}
+use server::{Headers, WatchEvent, WatchItem, WatchOptions};
 
 /// The id in answers that are about no watcher.
 const NO_WATCHER: i64 = -1;
 
-impl Conversation {
-    fn new(server: &Server, requests: Streaming<WatchRequest>) -> Self {
-        let items = server.watch_stream();
-        let period = server.config().watch_progress_interval;
-        // Compat: up to a tenth more, so that not all streams are told at once.
-        let jitter = period / 1000 * (items.number() % 100);
-        let mut progress = tokio::time::interval_at(
-            tokio::time::Instant::now() + period + jitter,
-            (period + jitter).max(Duration::from_millis(1)),
-        );
-        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            server: server.clone(),
-            requests: Some(requests),
-            commands: items.commands(),
-            items,
-            asked: VecDeque::new(),
-            fragmented: HashSet::new(),
-            ready: VecDeque::new(),
-            progress,
-            ended: false,
-        }
-    }
-
-    /// The next answer; `None` once there are no more.
-    async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
-        loop {
-            if let Some(response) = self.ready.pop_front() {
-                return Some(Ok(response));
-            }
-            if self.ended {
-                return None;
-            }
-            tokio::select! {
-                item = self.items.next() => match item {
-                    Some(item) => self.answer(item),
-                    None => {
-                        self.ended = true;
-                        return Some(Err(api::Error::Stopped.into()));
-                    }
-                },
-                request = next_request(&mut self.requests) => match request {
-                    Ok(Some(request)) => self.ask(request),
-                    // Compat: a client that says no more is told on.
-                    Ok(None) => self.requests = None,
-                    Err(status) => {
-                        self.ended = true;
-                        return Some(Err(too_large(status.message()).unwrap_or(status)));
-                    }
-                },
-                _ = self.progress.tick() => self.commands.tick(),
-            }
-        }
-    }
-
-    fn ask(&mut self, request: WatchRequest) {
-        match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => {
-                self.asked.push_back(create.fragment);
-                self.commands.create(options(create));
-            }
-            Some(RequestUnion::CancelRequest(cancel)) => self.commands.cancel(cancel.watch_id),
-            Some(RequestUnion::ProgressRequest(_)) => self.commands.progress(),
-            // Compat: what is not known is passed over.
-            None => {}
-        }
-    }
-
-    fn answer(&mut self, item: WatchItem) {
-        let header = |revision| Some(ResponseHeader { revision, ..self.server.header() });
-        let response = match item {
-            WatchItem::Created { watch_id, revision } => {
-                if self.asked.pop_front().unwrap_or_default() {
-                    self.fragmented.insert(watch_id);
-                }
-                let header = header(revision);
-                WatchResponse { header, watch_id, created: true, ..WatchResponse::default() }
-            }
-            WatchItem::Refused { revision, reason } => {
-                self.asked.pop_front();
-                WatchResponse {
-                    header: header(revision),
-                    watch_id: NO_WATCHER,
-                    created: true,
-                    canceled: true,
-                    cancel_reason: reason.to_owned(),
-                    ..WatchResponse::default()
-                }
-            }
-            WatchItem::Events { watch_id, revision, events } => {
-                let events = events.into_iter().map(event).collect();
-                let header = header(revision);
-                let response = WatchResponse { header, watch_id, events, ..Default::default() };
-                if self.fragmented.contains(&watch_id) {
-                    let limit = self.server.config().max_request_bytes + OVERHEAD_BYTES;
-                    self.ready.extend(fragments(response, limit));
-                    return;
-                }
-                response
-            }
-            WatchItem::Canceled { watch_id, revision, compact_revision } => {
-                self.fragmented.remove(&watch_id);
-                WatchResponse {
-                    header: header(revision),
-                    watch_id,
-                    canceled: true,
-                    compact_revision,
-                    ..WatchResponse::default()
-                }
-            }
-            WatchItem::Progress { watch_id, revision } => {
-                WatchResponse { header: header(revision), watch_id, ..WatchResponse::default() }
-            }
-        };
-        self.ready.push_back(response);
-    }
-}
-
-async fn next_request(
-    requests: &mut Option<Streaming<WatchRequest>>,
-) -> Result<Option<WatchRequest>, Status> {
-    match requests {
-        Some(requests) => requests.message().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn options(create: WatchCreateRequest) -> WatchOptions {
+/// What a client asks for.
+pub(crate) fn options(create: WatchCreateRequest) -> WatchOptions {
     let filtered = |filter: FilterType| create.filters.contains(&(filter as i32));
     WatchOptions {
         watch_id: create.watch_id,
@@ -198,21 +21,61 @@ fn options(create: WatchCreateRequest) -> WatchOptions {
         start_revision: create.start_revision,
         prev_kv: create.prev_kv,
         progress_notify: create.progress_notify,
+        fragment: create.fragment,
     }
 }
 
-fn event(event: WatchEvent) -> Event {
+/// What is said, as a response.
+pub(crate) fn response(headers: &Headers, item: &WatchItem) -> WatchResponse {
+    let header = |revision: i64| Some(headers.at(revision));
+    match item {
+        WatchItem::Created { watch_id, revision } => WatchResponse {
+            header: header(*revision),
+            watch_id: *watch_id,
+            created: true,
+            ..WatchResponse::default()
+        },
+        WatchItem::Refused { revision, reason } => WatchResponse {
+            header: header(*revision),
+            watch_id: NO_WATCHER,
+            created: true,
+            canceled: true,
+            cancel_reason: (*reason).to_owned(),
+            ..WatchResponse::default()
+        },
+        WatchItem::Events { watch_id, revision, events, .. } => WatchResponse {
+            header: header(*revision),
+            watch_id: *watch_id,
+            events: events.list().iter().map(event).collect(),
+            ..WatchResponse::default()
+        },
+        WatchItem::Canceled { watch_id, revision, compact_revision } => WatchResponse {
+            header: header(*revision),
+            watch_id: *watch_id,
+            canceled: true,
+            compact_revision: *compact_revision,
+            ..WatchResponse::default()
+        },
+        WatchItem::Progress { watch_id, revision } => WatchResponse {
+            header: header(*revision),
+            watch_id: *watch_id,
+            ..WatchResponse::default()
+        },
+    }
+}
+
+fn event(event: &WatchEvent) -> Event {
     let kind = if event.tombstone { EventType::Delete } else { EventType::Put };
     Event {
         r#type: kind as i32,
-        kv: Some(apply::decode_record(event.record)),
-        prev_kv: event.previous.map(apply::decode_record),
+        kv: Some(apply::decode_record(event.record.clone())),
+        prev_kv: event.previous.clone().map(apply::decode_record),
     }
 }
 
 /// Cuts a response into pieces smaller than `limit` bytes, or of one event (etcd
 /// `sendFragments`).
-fn fragments(response: WatchResponse, limit: usize) -> Vec<WatchResponse> {
+pub(crate) fn fragments(response: WatchResponse, limit: usize) -> Vec<WatchResponse> {
     if response.encoded_len() < limit || response.events.len() < 2 {
         return vec![response];
     }

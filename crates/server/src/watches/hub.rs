@@ -17,6 +17,7 @@
 use bytes::Bytes;
 use mvcc::{Changes, KeyRange, Past, Read as _, View};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, OnceLock};
 
 /// Answers that wait for room on a stream, at most; a client that asks on and never reads is cut
 /// off.
@@ -47,6 +48,8 @@ pub struct WatchOptions {
     pub prev_kv: bool,
     /// Be told from time to time that nothing happened.
     pub progress_notify: bool,
+    /// Whether what is told at once may be told in pieces.
+    pub fragment: bool,
 }
 
 /// Something that happened to a key.
@@ -60,8 +63,43 @@ pub struct WatchEvent {
     pub previous: Option<Bytes>,
 }
 
+/// Events that are told together, shared by all who are told the same.
+#[derive(Debug, Default)]
+pub struct WatchEvents {
+    list: Vec<WatchEvent>,
+    encoded: OnceLock<Bytes>,
+}
+
+impl WatchEvents {
+    /// These events.
+    #[must_use]
+    pub fn new(list: Vec<WatchEvent>) -> Arc<Self> {
+        Arc::new(Self { list, encoded: OnceLock::new() })
+    }
+
+    /// The events, at least one.
+    #[must_use]
+    pub fn list(&self) -> &[WatchEvent] {
+        &self.list
+    }
+
+    /// What `encode` makes of them, made once for all who are told.
+    pub fn encoded(&self, encode: impl FnOnce(&[WatchEvent]) -> Bytes) -> Bytes {
+        self.encoded.get_or_init(|| encode(&self.list)).clone()
+    }
+
+    /// Bytes of the records in them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = self.list.iter().map(|event| {
+            event.record.len() + event.previous.as_ref().map_or(0, |previous| previous.len())
+        });
+        bytes.sum()
+    }
+}
+
 /// What is said on a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum WatchItem {
     /// A watcher was made.
     Created {
@@ -83,8 +121,10 @@ pub enum WatchItem {
         watch_id: i64,
         /// The revision of the events, or the present one for those of the past.
         revision: i64,
-        /// At least one.
-        events: Vec<WatchEvent>,
+        /// What happened.
+        events: Arc<WatchEvents>,
+        /// Whether they may be told in pieces.
+        fragment: bool,
     },
     /// A watcher is gone.
     Canceled {
@@ -106,18 +146,18 @@ pub enum WatchItem {
 
 impl WatchItem {
     /// Bytes of the records in it.
-    pub(crate) fn bytes(&self) -> usize {
-        let Self::Events { events, .. } = self else { return 0 };
-        let bytes = events.iter().map(|event| {
-            event.record.len() + event.previous.as_ref().map_or(0, |previous| previous.len())
-        });
-        bytes.sum()
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        if let Self::Events { events, .. } = self { events.bytes() } else { 0 }
     }
 }
 
 /// Where a stream's items go.
-pub(crate) trait Outbox {
-    /// Gives the item back if there is no room.
+pub trait WatchOutbox: Send {
+    /// Takes the item and never waits; gives it back if there is no room.
+    ///
+    /// # Errors
+    /// The item.
     fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem>;
 }
 
@@ -161,7 +201,7 @@ struct Watcher {
     told: bool,
 }
 
-impl<O: Outbox> Hub<O> {
+impl<O: WatchOutbox> Hub<O> {
     pub(crate) fn new(revision: i64, compacted: i64) -> Self {
         Self {
             streams: BTreeMap::new(),
@@ -293,27 +333,36 @@ impl<O: Outbox> Hub<O> {
                 matches.entry(*place).or_default().push(at);
             }
         }
+        // What the last one was told: who asked for the same is told the same.
+        let mut told: Option<(Vec<usize>, Wants, Arc<WatchEvents>)> = None;
         for ((id, watch_id), at) in matches {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let Some(watcher) = stream.watchers.get_mut(&watch_id) else { continue };
             if changes.revision < watcher.next {
                 continue;
             }
-            let events: Vec<WatchEvent> = at
-                .into_iter()
-                .map(|at| &changes.list[at])
-                .filter(|change| watcher.options.wants(change.tombstone))
-                .map(|change| WatchEvent {
-                    tombstone: change.tombstone,
-                    record: change.record.clone(),
-                    previous: watcher.options.previous(change.previous, view),
-                })
-                .collect();
-            if events.is_empty() {
+            let wants = watcher.options.wants();
+            let same = told.as_ref().filter(|(its, of, _)| (its, *of) == (&at, wants));
+            let events = match same {
+                Some((_, _, events)) => Arc::clone(events),
+                None => {
+                    let matching = at.iter().map(|at| &changes.list[*at]);
+                    let list = matching.filter(|change| wants.takes(change.tombstone));
+                    let list = list.map(|change| WatchEvent {
+                        tombstone: change.tombstone,
+                        record: change.record.clone(),
+                        previous: wants.previous(change.previous, view),
+                    });
+                    let events = WatchEvents::new(list.collect());
+                    told = Some((at, wants, Arc::clone(&events)));
+                    events
+                }
+            };
+            if events.list.is_empty() {
                 continue;
             }
-            let revision = changes.revision;
-            let item = WatchItem::Events { watch_id, revision, events };
+            let (revision, fragment) = (changes.revision, watcher.options.fragment);
+            let item = WatchItem::Events { watch_id, revision, events, fragment };
             if stream.waiting.is_empty() && stream.outbox.try_send(item).is_ok() {
                 watcher.told = true;
                 watcher.next = revision + 1;
@@ -391,8 +440,9 @@ impl<O: Outbox> Hub<O> {
         };
         let told = past.and_then(|mut past| {
             cut(&mut past, CATCH_UP_BYTES);
+            let wants = options.wants();
             let wanted: Vec<_> =
-                past.changes.into_iter().filter(|its| options.wants(its.tombstone)).collect();
+                past.changes.into_iter().filter(|its| wants.takes(its.tombstone)).collect();
             let locations: Vec<_> = wanted.iter().map(|change| change.location).collect();
             let records = view.gather(&locations)?;
             let events = wanted.iter().zip(records).map(|(change, record)| WatchEvent {
@@ -402,7 +452,7 @@ impl<O: Outbox> Hub<O> {
                 } else {
                     record
                 },
-                previous: options.previous(change.previous, view),
+                previous: wants.previous(change.previous, view),
             });
             Ok((events.collect::<Vec<_>>(), past.next))
         });
@@ -421,7 +471,9 @@ impl<O: Outbox> Hub<O> {
             }
         };
         if !events.is_empty() {
-            let item = WatchItem::Events { watch_id, revision: self.revision, events };
+            let (revision, fragment) = (self.revision, watcher.options.fragment);
+            let events = WatchEvents::new(events);
+            let item = WatchItem::Events { watch_id, revision, events, fragment };
             if stream.outbox.try_send(item).is_err() {
                 self.behind.push_back(place);
                 return false;
@@ -470,7 +522,7 @@ impl<O: Outbox> Hub<O> {
     }
 }
 
-impl<O: Outbox> Stream<O> {
+impl<O: WatchOutbox> Stream<O> {
     fn say(&mut self, item: WatchItem) {
         if self.flush() {
             if let Err(item) = self.outbox.try_send(item) {
@@ -499,12 +551,26 @@ impl Watcher {
     }
 }
 
+/// What a watcher is told of the changes that match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wants {
+    puts: bool,
+    deletes: bool,
+    prev_kv: bool,
+}
+
 impl WatchOptions {
-    fn wants(&self, tombstone: bool) -> bool {
-        if tombstone { !self.no_delete } else { !self.no_put }
+    fn wants(&self) -> Wants {
+        Wants { puts: !self.no_put, deletes: !self.no_delete, prev_kv: self.prev_kv }
+    }
+}
+
+impl Wants {
+    fn takes(self, tombstone: bool) -> bool {
+        if tombstone { self.deletes } else { self.puts }
     }
 
-    fn previous(&self, location: Option<backend::Location>, view: &View) -> Option<Bytes> {
+    fn previous(self, location: Option<backend::Location>, view: &View) -> Option<Bytes> {
         let location = location.filter(|_| self.prev_kv)?;
         // Compat: what was compacted meanwhile is left out.
         view.gather(&[location]).ok()?.pop()

@@ -5,11 +5,11 @@
 
 mod hub;
 
-pub use hub::{WatchEvent, WatchItem, WatchOptions};
+pub use hub::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
 
 use crate::shared::Shared;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use hub::{Command, Hub, Outbox};
+use hub::{Command, Hub};
 use mvcc::{Changes, Views};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ const IDLE: Duration = Duration::from_millis(100);
 enum Input {
     Changed { changes: Vec<Arc<Changes>>, compacted: i64 },
     Replaced { revision: i64, compacted: i64 },
-    Open { id: u64, outbox: StreamOutbox },
+    Open { id: u64, outbox: Box<dyn WatchOutbox> },
     Say { id: u64, command: Command },
     Progress { id: u64 },
     Close { id: u64 },
@@ -75,10 +75,9 @@ impl ChangesSender {
     }
 }
 
-/// One client's watchers.
+/// One client's watchers, whose items a task takes.
 pub struct WatchStream {
-    id: u64,
-    inbox: Sender<Input>,
+    handle: WatchHandle,
     items: mpsc::Receiver<WatchItem>,
     /// Bytes in `items`.
     bytes: Arc<AtomicUsize>,
@@ -90,6 +89,12 @@ struct StreamOutbox {
     bytes: Arc<AtomicUsize>,
 }
 
+/// One client's watchers, whose items go where it wants them; they are gone when it is dropped.
+#[derive(Debug)]
+pub struct WatchHandle {
+    commands: WatchCommands,
+}
+
 /// A stream's way to say something, for a task of its own.
 #[derive(Clone)]
 pub struct WatchCommands {
@@ -99,7 +104,7 @@ pub struct WatchCommands {
 
 impl std::fmt::Debug for WatchStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WatchStream").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("WatchStream").field("handle", &self.handle).finish_non_exhaustive()
     }
 }
 
@@ -113,28 +118,43 @@ impl crate::Server {
     /// A stream without watchers.
     #[must_use]
     pub fn watch_stream(&self) -> WatchStream {
-        let id = self.watches.ids.fetch_add(1, Ordering::Relaxed);
         let (sender, items) = mpsc::channel(OUTBOX_MAX);
         let bytes = Arc::<AtomicUsize>::default();
         let outbox = StreamOutbox { items: sender, bytes: Arc::clone(&bytes) };
+        WatchStream { handle: self.watch_to(Box::new(outbox)), items, bytes }
+    }
+
+    /// A stream without watchers, whose items go to `outbox`. It is dropped when the member stops,
+    /// or cuts the stream off.
+    #[must_use]
+    pub fn watch_to(&self, outbox: Box<dyn WatchOutbox>) -> WatchHandle {
+        let id = self.watches.ids.fetch_add(1, Ordering::Relaxed);
         let inbox = self.watches.inbox.clone();
-        // A thread that is gone closes the outbox, and the stream ends.
+        // A thread that is gone drops the outbox, and the stream ends.
         let _ = inbox.send(Input::Open { id, outbox });
-        WatchStream { id, inbox, items, bytes }
+        WatchHandle { commands: WatchCommands { id, inbox } }
     }
 }
 
-impl WatchStream {
+impl WatchHandle {
     /// A number that tells streams apart.
     #[must_use]
     pub fn number(&self) -> u32 {
-        u32::try_from(self.id % u64::from(u32::MAX)).unwrap_or_default()
+        u32::try_from(self.commands.id % u64::from(u32::MAX)).unwrap_or_default()
     }
 
     /// The way to say something.
     #[must_use]
-    pub fn commands(&self) -> WatchCommands {
-        WatchCommands { id: self.id, inbox: self.inbox.clone() }
+    pub fn commands(&self) -> &WatchCommands {
+        &self.commands
+    }
+}
+
+impl WatchStream {
+    /// The watchers.
+    #[must_use]
+    pub fn handle(&self) -> &WatchHandle {
+        &self.handle
     }
 
     /// The next item; `None` once the member stops, or cut the stream off.
@@ -145,10 +165,10 @@ impl WatchStream {
     }
 }
 
-impl Drop for WatchStream {
+impl Drop for WatchHandle {
     fn drop(&mut self) {
         // A thread that is gone has forgotten it.
-        let _ = self.inbox.send(Input::Close { id: self.id });
+        let _ = self.commands.inbox.send(Input::Close { id: self.commands.id });
     }
 }
 
@@ -180,7 +200,13 @@ impl WatchCommands {
     }
 }
 
-impl Outbox for StreamOutbox {
+impl WatchOutbox for Box<dyn WatchOutbox> {
+    fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem> {
+        (**self).try_send(item)
+    }
+}
+
+impl WatchOutbox for StreamOutbox {
     fn try_send(&mut self, item: WatchItem) -> Result<(), WatchItem> {
         if self.bytes.load(Ordering::Relaxed) >= OUTBOX_BYTES_MAX {
             return Err(item);
@@ -212,7 +238,7 @@ pub(crate) fn start(
     (watches, ChangesSender { inbox: inbox_tx }, thread)
 }
 
-fn run(mut hub: Hub<StreamOutbox>, views: &Views, inbox: &Receiver<Input>) {
+fn run(mut hub: Hub<Box<dyn WatchOutbox>>, views: &Views, inbox: &Receiver<Input>) {
     let mut stuck_until: Option<Instant> = None;
     loop {
         let input = match stuck_until {

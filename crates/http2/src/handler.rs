@@ -1,0 +1,93 @@
+//! The two ways of a request: fast calls, told to a [`Handler`] in the connection's own task, and
+//! everything else, given to an async service as a request with a streaming body.
+//!
+//! - The methods of a handler run in the connection's task, in the order of the frames. They must
+//!   not block: who has much to do hands it to another thread, with the call's [`Answers`].
+//! - `closed` is called exactly once for each call that `open` made, whatever its end was.
+
+use crate::answers::Answers;
+use crate::buffer::Buffer;
+use crate::head::Head;
+use crate::status::Status;
+use bytes::Bytes;
+
+/// What fast calls are told to; one for each connection.
+pub trait Handler: Send + 'static {
+    /// A message to the client.
+    type Answer: Answer;
+    /// What the handler keeps of a call.
+    type Call: Send + 'static;
+
+    /// A request begins. A handler that takes it keeps a clone of `answers`.
+    ///
+    /// Only requests that can be gRPC come here; the rest goes to the service.
+    fn open(&mut self, head: &Head<'_>, answers: &Answers<Self::Answer>) -> Route<Self::Call>;
+
+    /// A whole message of the client has come.
+    ///
+    /// It may be a slice of the connection's read buffer: who keeps a small part of it for long
+    /// copies that part.
+    fn message(&mut self, call: &mut Self::Call, message: Bytes);
+
+    /// The client has sent its last message. Not called for unary calls.
+    fn half_closed(&mut self, call: &mut Self::Call);
+
+    /// The call is over: its last byte is on its way, or it was cancelled, or its time is up, or
+    /// the connection is gone.
+    fn closed(&mut self, call: Self::Call);
+
+    /// All that one read brought has been told. A handler that collects work hands it on here.
+    fn batch_end(&mut self) {}
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Route<C> {
+    /// A fast call with one message from the client. What more it sends is dropped.
+    Unary(C),
+    /// A fast call with any number of messages.
+    Streaming(C),
+    /// The call ends before it began.
+    Refuse(Status),
+    /// The service's.
+    Service,
+}
+
+/// A message to the client.
+pub trait Answer: Send + 'static {
+    /// Bytes that [`Answer::encode`] writes, exactly.
+    fn encoded_len(&self) -> usize;
+
+    /// Writes the message.
+    fn encode(self, out: &mut Buffer);
+}
+
+/// Bytes that are a message already.
+impl Answer for Bytes {
+    fn encoded_len(&self) -> usize {
+        self.len()
+    }
+
+    fn encode(self, out: &mut Buffer) {
+        out.put(self);
+    }
+}
+
+/// A handler without fast calls: all goes to the service.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFastCalls;
+
+impl Handler for NoFastCalls {
+    type Answer = Bytes;
+    type Call = ();
+
+    fn open(&mut self, _: &Head<'_>, _: &Answers<Bytes>) -> Route<()> {
+        Route::Service
+    }
+
+    fn message(&mut self, (): &mut (), _: Bytes) {}
+
+    fn half_closed(&mut self, (): &mut ()) {}
+
+    fn closed(&mut self, (): ()) {}
+}

@@ -1,0 +1,151 @@
+//! `bench --beside etcd`: ours and the real etcd in turns, under the same load.
+//!
+//! A row is one load and what it must come to. Each is run in pairs, ours then theirs, every time
+//! with fresh data on the same disk, with the same flags and the same client; figures are medians
+//! over the pairs, and a ratio is taken pair by pair, so that what the machine does besides falls
+//! on both. Every pair is kept in a folder, from which the tables and the picture
+//! are drawn and an interrupted run goes on (`--resume`), if programs and lengths are the same.
+//! What it is not: the load (that is `quorate-benchmark`, which measures the server as well).
+
+mod programs;
+mod results;
+mod rows;
+mod server;
+mod table;
+
+use crate::{root, shell};
+use anyhow::{Context as _, Result, bail, ensure};
+use programs::{Program, Programs};
+use results::{Key, Results};
+use rows::{PEAKS, ROWS, Row};
+use serde_json::Value;
+use server::Server;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// What is asked for on the command line.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Run our server beside this one, row by row; there is etcd
+    #[arg(long, value_parser = ["etcd"])]
+    pub beside: Option<String>,
+    /// Pairs of runs of each row
+    #[arg(long, default_value_t = 5, requires = "beside")]
+    pub pairs: usize,
+    /// Seconds that each run is measured
+    #[arg(long, default_value_t = 5, requires = "beside")]
+    pub seconds: u32,
+    /// Go on with an earlier run of the same programs
+    #[arg(long, requires = "beside")]
+    pub resume: bool,
+    /// Where pairs are kept
+    #[arg(long, default_value = "target/beside", requires = "beside")]
+    pub results: PathBuf,
+    /// Another program in place of ours
+    #[arg(long, requires = "beside")]
+    pub ours: Option<PathBuf>,
+    /// Another program in place of etcd
+    #[arg(long, requires = "beside")]
+    pub theirs: Option<PathBuf>,
+}
+
+/// How often the empty server is measured.
+const CEILINGS: usize = 3;
+
+/// Runs the rows of a line, or the one with this name, or all.
+pub fn run(name: Option<&str>, options: &Options) -> Result<()> {
+    ensure!(options.pairs > 0 && options.seconds > 0, "nothing comes of nothing");
+    let chosen = |row: &&Row| name.is_none_or(|name| row.line == name || row.name == name);
+    let rows: Vec<&Row> = ROWS.iter().filter(chosen).collect();
+    if rows.is_empty() {
+        let known: Vec<_> = ROWS.iter().map(|row| format!("{} {}", row.line, row.name)).collect();
+        bail!("no such line or row; there are: {}", known.join(", "));
+    }
+    let programs = Programs::find(options)?;
+    println!("{}\n{}", shell::heading()?, programs.heading()?);
+    let mut missed = 0;
+    for row in rows {
+        let results = measure(row, &programs, options)?;
+        let (text, misses) = table::show(row, &results)?;
+        print!("{text}");
+        missed += misses;
+    }
+    println!("\n{missed} figures are not what they must be");
+    Ok(())
+}
+
+/// Runs what a row misses of its pairs.
+fn measure(row: &Row, programs: &Programs, options: &Options) -> Result<Results> {
+    let key = Key::new(programs, options);
+    let file = root().join(&options.results).join(format!("{}.json", row.name));
+    let mut results = Results::load(file, key, options.resume)?;
+    if let Some(share) = row.rate_share
+        && results.rate.is_none()
+    {
+        let mut peaks = Vec::new();
+        for _ in 0..PEAKS {
+            let answer = once(row, &programs.theirs, programs, options, None)?;
+            peaks.push(results::figure(&answer, "/reports/0/per_second")?);
+        }
+        results.rate = Some((results::median(&peaks) * share).round());
+        results.save()?;
+    }
+    while results.pairs.len() < options.pairs {
+        let ours = once(row, &programs.ours, programs, options, results.rate)?;
+        let theirs = once(row, &programs.theirs, programs, options, results.rate)?;
+        results.pairs.push([ours, theirs]);
+        results.save()?;
+        eprintln!("{} {}: pair {} of {}", row.line, row.name, results.pairs.len(), options.pairs);
+    }
+    let ceilings = if row.has_ceiling { options.pairs.min(CEILINGS) } else { 0 };
+    while results.ceilings.len() < ceilings {
+        let ceiling = once(row, &programs.empty, programs, options, results.rate)?;
+        results.ceilings.push(ceiling);
+        results.save()?;
+    }
+    Ok(results)
+}
+
+/// Runs a row on one server, and returns what the client measured.
+fn once(
+    row: &Row,
+    program: &Program,
+    programs: &Programs,
+    options: &Options,
+    rate: Option<f64>,
+) -> Result<Value> {
+    let folder = root().join("target/beside-run");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).context("removing an earlier run's data")?;
+    }
+    fs::create_dir_all(&folder)?;
+    let mut server = Server::start(program, &folder.join("data"))?;
+    let json = folder.join("figures.json");
+    for load in row.prepare {
+        tool(programs, &server, load, &[]).with_context(|| format!("preparing with {load}"))?;
+    }
+    let mut more = vec![format!("--json={}", json.display())];
+    more.push(format!("--seconds={}", options.seconds));
+    more.push(format!("--warmup={}", rows::WARMUP_SECONDS));
+    more.extend(rate.map(|rate| format!("--rate={rate}")));
+    tool(programs, &server, row.load, &more)?;
+    server.kill()?;
+    let figures = serde_json::from_str(&fs::read_to_string(&json)?)?;
+    fs::remove_dir_all(&folder).context("removing a run's data")?;
+    Ok(figures)
+}
+
+/// Runs the load tool on a server, which it measures.
+fn tool(programs: &Programs, server: &Server, load: &str, more: &[String]) -> Result<()> {
+    let mut command = Command::new(&programs.tool);
+    command.args(load.split_whitespace()).args(more);
+    command.arg(format!("--endpoints={}", server.address()));
+    command.arg(format!("--server-pid={}", server.pid()));
+    command.stdin(Stdio::null());
+    let output = command.output().context("starting the load tool")?;
+    let (text, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{}: {errors}{text}", shell::show(&command));
+    Ok(())
+}
