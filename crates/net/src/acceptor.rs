@@ -13,6 +13,7 @@ use rustls::server::{Acceptor as Hello, NoServerSessionStorage, WebPkiClientVeri
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 
 /// Accepts TLS on one kind of port.
@@ -32,6 +33,8 @@ pub(crate) struct Rejected {
     pub(crate) server_name: String,
     /// Its certificate, if that was good by itself.
     pub(crate) certificate: Option<Box<Certificate>>,
+    /// What is left of the connection: the client is still to hear why.
+    pub(crate) socket: Option<Socket>,
 }
 
 impl Acceptor {
@@ -85,18 +88,27 @@ impl Acceptor {
         socket: Socket,
         from: Option<IpAddr>,
     ) -> Result<Stream, Rejected> {
-        let mut rejected = |error: io::Error| Rejected {
+        let rejected = |error: io::Error| Rejected {
             error: in_go_words(error),
             server_name: String::new(),
             certificate: None,
+            socket: None,
         };
-        let hello = LazyConfigAcceptor::new(Hello::default(), socket).await;
-        let hello = hello.map_err(&mut rejected)?;
+        let mut starting = LazyConfigAcceptor::new(Hello::default(), socket);
+        let hello = match (&mut starting).await {
+            Ok(hello) => hello,
+            Err(error) => {
+                let socket = starting.take_io();
+                return Err(Rejected { socket, ..rejected(error) });
+            }
+        };
         let server_name = hello.client_hello().server_name().unwrap_or_default().to_owned();
-        let accepted = hello.into_stream(Arc::clone(&self.config)).await;
-        let stream = match accepted {
+        let accepted = hello.into_stream(Arc::clone(&self.config)).into_fallible().await;
+        let mut stream = match accepted {
             Ok(stream) => stream,
-            Err(error) => return Err(Rejected { server_name, ..rejected(error) }),
+            Err((error, socket)) => {
+                return Err(Rejected { server_name, socket: Some(socket), ..rejected(error) });
+            }
         };
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
         // The verifier has read them before.
@@ -109,11 +121,16 @@ impl Acceptor {
                     .map(|leaf| ClientCertificate { common_name: leaf.common_name.into() });
                 Ok(Stream::tls(stream, told))
             }
-            Err(why) => Err(Rejected {
-                error: io::Error::other(why),
-                server_name,
-                certificate: certificate.map(Box::new),
-            }),
+            Err(why) => {
+                // Whatever becomes of it, the connection ends.
+                let _ = stream.shutdown().await;
+                Err(Rejected {
+                    error: io::Error::other(why),
+                    server_name,
+                    certificate: certificate.map(Box::new),
+                    socket: Some(stream.into_inner().0),
+                })
+            }
         }
     }
 

@@ -203,3 +203,110 @@ pub(crate) fn valid(certificate: &Certificate, now: UnixTime) -> Result<(), Cert
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{PKCS_ECDSA_P256_SHA256, SigningKey};
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::pki_types::pem::PemObject as _;
+    use testkit::certificates::{Authority, authority_params, params};
+
+    fn der(pem: &str) -> Vec<u8> {
+        CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate").to_vec()
+    }
+
+    fn found(
+        leaf: &[u8],
+        others: &[Vec<u8>],
+        root: &[u8],
+        purpose: Purpose,
+    ) -> Result<(), CertificateError> {
+        let roots = Roots::Listed(vec![Certificate::parse(root)?]);
+        let others: Vec<_> = others.iter().map(|der| CertificateDer::from(&**der)).collect();
+        let algorithms = default_provider().signature_verification_algorithms;
+        let search = Search::new(&roots, &others, algorithms, purpose, UnixTime::now())?;
+        search.run(&Certificate::parse(leaf)?)
+    }
+
+    /// An element of DER.
+    fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+        let [high, low] = u16::try_from(content.len()).expect("a short one").to_be_bytes();
+        [&[tag, 0x82, high, low], content].concat()
+    }
+
+    /// The same certificate in version 1, that is without extensions, signed anew.
+    fn in_version_1(der: &[u8], key: &impl SigningKey) -> Vec<u8> {
+        let parsed = Certificate::parse(der).expect("a certificate");
+        let algorithm = element(0x30, &parsed.signature_algorithm);
+        // Head of the element, then the version, which is always five bytes.
+        let head = if parsed.signed[1] == 0x82 { 4 } else { 3 };
+        let fields = &parsed.signed[head + 5..];
+        let key_at = fields.windows(parsed.public_key_info.len());
+        let key_at = key_at.into_iter().position(|window| window == parsed.public_key_info);
+        let end = key_at.expect("it has a key") + parsed.public_key_info.len();
+        let signed = element(0x30, &fields[..end]);
+        let signature = [&[0], &*key.sign(&signed).expect("it signs")].concat();
+        let whole = [signed, algorithm, element(0x03, &signature)].concat();
+        element(0x30, &whole)
+    }
+
+    #[test]
+    fn what_go_takes_and_the_web_does_not() {
+        let root = Authority::new("root");
+        let leaf = der(&root.sign("leaf", &[]).cert);
+        assert_eq!(found(&leaf, &[], root.der(), Purpose::Client), Ok(()));
+        let old = in_version_1(&leaf, root.issuer().key());
+        assert!(!Certificate::parse(&old).expect("a certificate").is_v3);
+        assert_eq!(found(&old, &[], root.der(), Purpose::Client), Ok(()));
+        let old_root = in_version_1(root.der(), root.issuer().key());
+        assert_eq!(found(&leaf, &[], &old_root, Purpose::Client), Ok(()));
+
+        // One that could be an authority as well, and one that is trusted by itself.
+        let authority = root.below(authority_params("authority"));
+        assert_eq!(found(authority.der(), &[], root.der(), Purpose::Server), Ok(()));
+        assert_eq!(found(&leaf, &[], &leaf, Purpose::Server), Ok(()));
+
+        // In between a certificate must say that it is an authority's.
+        let below = der(&authority.sign("below", &[]).cert);
+        let shown = [authority.der().to_vec()];
+        assert_eq!(found(&below, &shown, root.der(), Purpose::Client), Ok(()));
+        let old = [in_version_1(authority.der(), root.issuer().key())];
+        let unknown = Err(CertificateError::UnknownIssuer);
+        assert_eq!(found(&below, &old, root.der(), Purpose::Client), unknown);
+    }
+
+    #[test]
+    fn signatures_and_the_work_they_make() {
+        let root = Authority::new("root");
+        let unknown = Err(CertificateError::UnknownIssuer);
+        let mut leaf = der(&root.sign("leaf", &[]).cert);
+        let end = leaf.len() - 1;
+        leaf[end] ^= 1;
+        assert_eq!(found(&leaf, &[], root.der(), Purpose::Client), unknown);
+
+        // Authorities of one name, each of which might have signed the next.
+        let many: Vec<_> = (0..150).map(|_| Authority::new("one")).collect();
+        let shown: Vec<_> = many.iter().map(|one| one.der().to_vec()).collect();
+        let leaf = der(&many[149].sign("leaf", &[]).cert);
+        assert_eq!(found(&leaf, &shown, root.der(), Purpose::Client), unknown);
+    }
+
+    #[test]
+    fn demands_that_nobody_here_knows() {
+        let root = Authority::new("root");
+        let mut strange = params("strange", &[]);
+        let mut demand = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        let plain = demand.clone();
+        demand.set_criticality(true);
+        strange.custom_extensions = vec![demand];
+        let of = |params| {
+            let der = der(&root.sign_with(params, &PKCS_ECDSA_P256_SHA256).cert);
+            valid(&Certificate::parse(&der).expect("a certificate"), UnixTime::now())
+        };
+        assert_eq!(of(strange), Err(CertificateError::UnhandledCriticalExtension));
+        let mut harmless = params("harmless", &[]);
+        harmless.custom_extensions = vec![plain];
+        assert_eq!(of(harmless), Ok(()));
+    }
+}

@@ -13,13 +13,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
 use tokio::time::timeout;
 
 /// A handshake may take so long (etcd's `tlsHandshakeTimeout`), and so may the first byte where
 /// that decides whether there is one.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// A client that was rejected has so long to hear of it.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes it may send meanwhile.
+const LINGER_BYTES_MAX: u64 = 64 << 10;
 
 /// Who vanished without a word is looked for after so long, and then each time that much later.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -160,34 +166,42 @@ impl From<tokio::net::TcpStream> for Incoming {
 }
 
 impl Incoming {
-    /// Opens it: the handshake, if there is one. `None` if it was rejected; the log says why.
-    pub async fn open(self) -> Option<Stream> {
+    /// Opens it: the handshake, if there is one.
+    ///
+    /// # Errors
+    /// If it was rejected, or nothing came; who was rejected and why has been logged.
+    pub async fn open(self) -> io::Result<Stream> {
         let acceptor = match &self.security {
-            Security::Plain => return Some(Stream::plain(self.socket)),
+            Security::Plain => return Ok(Stream::plain(self.socket)),
             Security::Tls(acceptor) => Arc::clone(acceptor),
             Security::Either(acceptor) => {
                 let acceptor = Arc::clone(acceptor);
-                match timeout(HANDSHAKE_MAX, self.socket.first_byte()).await {
-                    Ok(Ok(Some(TLS_HANDSHAKE))) => acceptor,
-                    Ok(Ok(Some(_))) => return Some(Stream::plain(self.socket)),
-                    // Nothing came: there is nobody to serve.
-                    Ok(Ok(None) | Err(_)) | Err(_) => return None,
+                let first = timeout(HANDSHAKE_MAX, self.socket.first_byte()).await;
+                match first.map_err(|_| io::ErrorKind::TimedOut)?? {
+                    Some(TLS_HANDSHAKE) => acceptor,
+                    Some(_) => return Ok(Stream::plain(self.socket)),
+                    None => return Err(io::ErrorKind::UnexpectedEof.into()),
                 }
             }
         };
         let from = self.from;
         let handshake = acceptor.accept(self.socket, from.map(|from| from.ip()));
         let rejected = match timeout(HANDSHAKE_MAX, handshake).await {
-            Ok(Ok(stream)) => return Some(stream),
+            Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(rejected)) => rejected,
             Err(_) => Rejected {
                 error: io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"),
                 server_name: String::new(),
                 certificate: None,
+                socket: None,
             },
         };
         log(&rejected, from, acceptor.endpoint());
-        None
+        if let Some(socket) = rejected.socket {
+            // If it takes longer, the client is not listening.
+            let _ = timeout(LINGER_MAX, linger(socket)).await;
+        }
+        Err(rejected.error)
     }
 
     /// Where it comes from; `None` on a unix socket.
@@ -242,8 +256,16 @@ fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
+/// Closes a connection so that what was sent arrives: to close it while something is unread would
+/// take back what the other side has not read yet.
+async fn linger(mut socket: Socket) -> io::Result<()> {
+    socket.shutdown().await?;
+    tokio::io::copy(&mut socket.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
 fn log(rejected: &Rejected, from: Option<SocketAddr>, endpoint: Endpoint) {
-    let Rejected { error, server_name, certificate } = rejected;
+    let Rejected { error, server_name, certificate, .. } = rejected;
     let remote_addr = from.map_or_else(|| "@".to_owned(), |from| from.to_string());
     // Whoever only looks if the port is open would fill the log.
     if error.kind() == io::ErrorKind::UnexpectedEof {

@@ -60,7 +60,7 @@ impl Transport {
 }
 
 async fn serve_connection(transport: Transport, others: impl Others, incoming: net::Incoming) {
-    let Some(stream) = incoming.open().await else { return };
+    let Ok(stream) = incoming.open().await else { return };
     let read_timeout = transport.shared.settings.read_timeout;
     let service = service_fn(|request| {
         let (transport, others) = (transport.clone(), others.clone());

@@ -43,7 +43,7 @@ pub async fn run(
         connections.spawn(async move {
             let _place = place;
             let opened = tokio::select! {
-                opened = incoming.open() => opened,
+                opened = incoming.open() => opened.ok(),
                 _ = stopping.wait_for(|stopping| *stopping) => None,
             };
             if let Some(stream) = opened {

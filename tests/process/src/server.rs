@@ -7,7 +7,7 @@ use crate::{PATIENCE, Program};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +27,10 @@ pub struct Options {
     pub flags: Vec<String>,
     /// The members of the cluster that it joins, as `name=url,...`; empty for one of its own.
     pub joins: String,
+    /// Schemes of the URLs on which clients are listened to; `http` if empty.
+    pub client_schemes: Vec<&'static str>,
+    /// The scheme of its peer URL; `http` if empty.
+    pub peer_scheme: &'static str,
 }
 
 impl Options {
@@ -43,6 +47,10 @@ impl Options {
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
+    }
+
+    fn peer_scheme(&self) -> &str {
+        if self.peer_scheme.is_empty() { "http" } else { self.peer_scheme }
     }
 }
 
@@ -105,8 +113,13 @@ impl Server {
     /// If it runs still, or cannot be started.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
-        let client = format!("http://{}", self.client);
-        let peer = format!("http://{}", self.peer);
+        let schemes = match &*self.options.client_schemes {
+            [] => &["http"],
+            schemes => schemes,
+        };
+        let urls = schemes.iter().map(|scheme| format!("{scheme}://{}", self.client));
+        let client = urls.collect::<Vec<_>>().join(",");
+        let peer = self.peer_url();
         let mut command = Command::new(&self.program.path);
         let mut members = format!("m={peer}");
         if !self.options.joins.is_empty() {
@@ -119,6 +132,8 @@ impl Server {
         command.arg(format!("--listen-peer-urls={peer}"));
         command.arg(format!("--initial-advertise-peer-urls={peer}"));
         command.arg(format!("--initial-cluster={members}")).args(&self.options.flags);
+        // Unix sockets that look like addresses lie there.
+        command.current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let stderr = child.stderr.take().expect("stderr is a pipe");
@@ -205,6 +220,18 @@ impl Server {
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The same, as other members know it.
+    #[must_use]
+    pub fn peer_url(&self) -> String {
+        format!("{}://{}", self.options.peer_scheme(), self.peer)
+    }
+
+    /// A folder that is its own.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Its folder of data.

@@ -1,4 +1,5 @@
 //! What several test suites share. Nothing outside of tests depends on this crate.
 
+pub mod certificates;
 pub mod figures;
 pub mod script;
