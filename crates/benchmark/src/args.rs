@@ -66,8 +66,28 @@ pub(crate) enum Load {
     TxnMixed(TxnMixed),
     /// Benchmark lease keepalive
     LeaseKeepalive(LeaseKeepalive),
+    /// Benchmark watch: many watchers, then puts
+    Watch(Watch),
+    /// Benchmark watch latency: from a put's answer to its events
+    WatchLatency(WatchLatency),
+    /// Benchmark watch with get: reads while watchers catch up
+    WatchGet(WatchGet),
     /// Load as an API server of Kubernetes puts it on (ours)
     K8s(K8s),
+    /// Lists of everything below a prefix (ours)
+    List(List),
+    /// Many leases that run out in the same second (ours)
+    LeaseStorm(LeaseStorm),
+    /// Everybody watches the same (ours)
+    WatchFanout(WatchFanout),
+    /// Linearizable reads beside writes (ours)
+    ReadUnderWrite(ReadUnderWrite),
+    /// Puts beside a compaction of everything up to now (ours)
+    CompactUnderLoad(CompactUnderLoad),
+    /// From a server's start to its first answer (ours)
+    Restart(Restart),
+    /// What a server takes that nobody asks anything (ours)
+    Idle(Idle),
     /// A server that answers and does nothing: what gRPC alone costs (ours)
     EmptyServer(EmptyServer),
 }
@@ -247,6 +267,183 @@ pub(crate) struct K8s {
     #[arg(long, default_value_t = 10_000)]
     pub(crate) total: u64,
 }
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Watch {
+    /// Total watch streams
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) streams: usize,
+    /// Total watchers per stream
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    pub(crate) watch_per_stream: usize,
+    /// Total number of keys to be watched
+    #[arg(long, default_value_t = 1)]
+    pub(crate) watched_key_total: u64,
+    /// Puts per second, at fixed times (0: as fast as they are answered)
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) put_rate: f64,
+    /// Number of put requests
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) put_total: u64,
+    /// Key size of watch request
+    #[arg(long, default_value_t = 32)]
+    pub(crate) key_size: usize,
+    /// Maximum possible keys
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) key_space_size: u64,
+    /// Use sequential keys
+    #[arg(long)]
+    pub(crate) sequential_keys: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchLatency {
+    /// Total watch streams
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) streams: usize,
+    /// Total watchers per stream
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) watchers_per_stream: usize,
+    /// PrevKV enabled on watch requests
+    #[arg(long)]
+    pub(crate) prevkv: bool,
+    /// Total number of put requests
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) put_total: u64,
+    /// Puts per second, at fixed times (0: as fast as they are answered)
+    #[arg(long, default_value_t = 100.0)]
+    pub(crate) put_rate: f64,
+    /// Key size of watch response
+    #[arg(long, default_value_t = 32)]
+    pub(crate) key_size: usize,
+    /// Value size of watch response
+    #[arg(long, default_value_t = 32)]
+    pub(crate) val_size: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchGet {
+    /// Total number of watchers
+    #[arg(long, default_value_t = 10_000, value_parser = at_least_one)]
+    pub(crate) watchers: usize,
+    /// Total number of watcher streams
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) streams: usize,
+    /// Number of events per watcher
+    #[arg(long, default_value_t = 8)]
+    pub(crate) events: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct List {
+    /// Keys below the prefix
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keys: u64,
+    /// Size of each value
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) val_size: usize,
+    /// The prefix
+    #[arg(long, default_value = "list/")]
+    pub(crate) prefix: String,
+    /// The keys are there already, as many as --keys says
+    #[arg(long)]
+    pub(crate) no_fill: bool,
+    /// Maximum number of keys of a list; all are counted (0 is no limit)
+    #[arg(long, default_value_t = 0)]
+    pub(crate) limit: i64,
+    /// Linearizable or serializable
+    #[arg(long, value_enum, default_value_t = Consistency::L)]
+    pub(crate) consistency: Consistency,
+    /// Lists per second, at fixed times (0: as fast as they are answered)
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) rate: f64,
+    /// Total number of lists
+    #[arg(long, default_value_t = 100)]
+    pub(crate) total: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LeaseStorm {
+    /// Leases
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) leases: u64,
+    /// When they run out, from the start; they must be granted until then
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    pub(crate) after: Duration,
+    /// How long nothing may happen before the rest is given up
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub(crate) patience: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchFanout {
+    /// Watchers
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) watchers: usize,
+    /// Streams that they share
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) streams: usize,
+    /// They watch a prefix with 1,000 keys in place of one key
+    #[arg(long)]
+    pub(crate) prefix: bool,
+    /// Size of each value; 8 bytes at least, which are the time
+    #[arg(long, default_value_t = 256)]
+    pub(crate) val_size: usize,
+    /// Puts per second, at fixed times (0: as fast as they are answered)
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) rate: f64,
+    /// Total number of puts
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) total: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReadUnderWrite {
+    /// Reads per second, at fixed times; the clients write as fast as they are answered
+    #[arg(long, default_value_t = 100.0)]
+    pub(crate) rate: f64,
+    /// Size of each value
+    #[arg(long, default_value_t = 256)]
+    pub(crate) val_size: usize,
+    /// Total number of reads
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) total: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompactUnderLoad {
+    /// Puts per second, at fixed times
+    #[arg(long, default_value_t = 1000.0)]
+    pub(crate) rate: f64,
+    /// Key size of the puts
+    #[arg(long, default_value_t = 8)]
+    pub(crate) key_size: usize,
+    /// Maximum possible keys of the puts
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) key_space_size: u64,
+    /// Size of each value
+    #[arg(long, default_value_t = 256)]
+    pub(crate) val_size: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Restart {
+    /// The key that is read
+    #[arg(long, default_value = "foo")]
+    pub(crate) key: String,
+    /// The key must be there
+    #[arg(long)]
+    pub(crate) expect_key: bool,
+    /// How long it may take
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub(crate) patience: Duration,
+    /// The server's program and flags, behind `--`
+    #[arg(last = true, required = true)]
+    pub(crate) server: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Idle {}
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct EmptyServer {

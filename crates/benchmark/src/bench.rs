@@ -2,7 +2,7 @@
 
 use crate::args::Common;
 use crate::engine::{self, Group, Length, Load, Outcome, Span};
-use crate::meter::Meter;
+use crate::meter::{Cost, Meter};
 use crate::report::{Recorder, Style};
 use crate::wire::Pool;
 use anyhow::{Context as _, Result, ensure};
@@ -66,6 +66,27 @@ impl Bench {
         reports: &mut [Recorder],
     ) -> Result<Outcome> {
         let count = |reports: &[Recorder]| reports.iter().map(Recorder::count).sum();
+        self.run_counting(groups, span, reports, count)
+    }
+
+    /// Runs groups; costs are divided by the operations of one recorder.
+    pub(crate) fn run_of(
+        &mut self,
+        groups: &mut [Group<'_>],
+        span: Span,
+        reports: &mut [Recorder],
+        report: usize,
+    ) -> Result<Outcome> {
+        self.run_counting(groups, span, reports, |reports| reports[report].count())
+    }
+
+    fn run_counting(
+        &mut self,
+        groups: &mut [Group<'_>],
+        span: Span,
+        reports: &mut [Recorder],
+        count: impl Fn(&[Recorder]) -> u64,
+    ) -> Result<Outcome> {
         let outcome = engine::run(&mut self.pool, groups, span, reports, &mut self.meter, count)?;
         if let Some(lost) = &outcome.lost {
             self.lost.get_or_insert_with(|| lost.text.clone());
@@ -107,24 +128,9 @@ impl Bench {
 
     /// Keeps what a run cost, and prints it where a server was measured.
     pub(crate) fn cost(&mut self, outcome: &Outcome) -> Result<()> {
-        let cost = &outcome.cost;
-        if let (Some(cpu), Some(cores)) = (cost.server_cpu_us, cost.server_cores) {
-            println!("\nCost of an operation:");
-            println!("  Server:\t{cpu:.2} us of CPU ({cores:.2} cores busy)");
-            println!("  Client:\t{:.2} us of CPU", cost.client_cpu_us);
-            if let Some(written) = cost.server_written {
-                println!("  Written:\t{written:.0} bytes");
-            }
-            if let (Some([before, most, after]), Some(peak)) = (cost.server_anon, cost.server_peak)
-            {
-                let [before, most, after, peak] = [before, most, after, peak].map(mib);
-                println!(
-                    "  Memory:\t{before:.1} MiB anonymous before, {most:.1} at most, {after:.1} after; {peak:.1} in all at most"
-                );
-            }
-        }
+        print_cost(&outcome.cost);
         self.json.insert("seconds".into(), outcome.seconds.into());
-        self.json.insert("cost".into(), serde_json::to_value(cost)?);
+        self.json.insert("cost".into(), serde_json::to_value(&outcome.cost)?);
         Ok(())
     }
 
@@ -138,6 +144,22 @@ impl Bench {
             Some(why) => Err(anyhow::anyhow!("lost a connection: {why}")),
             None => Ok(()),
         }
+    }
+}
+
+/// Prints what a run cost, where a server was measured.
+pub(crate) fn print_cost(cost: &Cost) {
+    let (Some(cpu), Some(cores)) = (cost.server_cpu_us, cost.server_cores) else { return };
+    println!("\nCost of an operation:");
+    println!("  Server:\t{cpu:.2} us of CPU ({cores:.2} cores busy)");
+    println!("  Client:\t{:.2} us of CPU", cost.client_cpu_us);
+    if let Some(written) = cost.server_written {
+        println!("  Written:\t{written:.0} bytes");
+    }
+    if let (Some(anon), Some(peak)) = (cost.server_anon, cost.server_peak) {
+        let [before, most, after] = anon.map(mib);
+        print!("  Memory:\t{before:.1} MiB anonymous before, {most:.1} at most, {after:.1} after");
+        println!("; {:.1} in all at most", mib(peak));
     }
 }
 

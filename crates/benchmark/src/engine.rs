@@ -18,9 +18,8 @@ use std::time::{Duration, Instant};
 
 /// What the clients of a group ask.
 pub(crate) trait Load {
-    /// Writes a request into `message`. `slot` is the one who asks, and has nothing else under
-    /// way; `number` counts the group's requests.
-    fn request(&mut self, slot: usize, number: u64, message: &mut Vec<u8>) -> Ask;
+    /// Writes a request into `message`.
+    fn request(&mut self, turn: Turn, message: &mut Vec<u8>) -> Ask;
 
     /// Takes an answer of `slot`. A further request of the same operation is written to `message`.
     fn answer(&mut self, slot: usize, answer: &[u8], message: &mut Vec<u8>) -> Step {
@@ -39,9 +38,47 @@ pub(crate) trait Load {
         let _ = slot;
     }
 
-    /// Takes a message of a stream that the load opened itself, by its token.
-    fn side(&mut self, token: u32, message: &[u8], at: Instant) {
-        let _ = (token, message, at);
+    /// Takes a message of a stream that the load opened itself.
+    fn side(&mut self, side: Side<'_>, reports: &mut [Recorder]) {
+        let _ = (side, reports);
+    }
+
+    /// Whether nothing more is expected of such streams.
+    fn is_done(&self) -> bool {
+        true
+    }
+}
+
+/// Whose turn it is to ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// The one who asks, and has nothing else under way.
+    pub(crate) slot: usize,
+    /// Counts the group's requests.
+    pub(crate) number: u64,
+    pub(crate) due: Instant,
+}
+
+/// A message of a load's own stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Side<'a> {
+    /// The stream's token, less [`SIDE`].
+    pub(crate) stream: usize,
+    pub(crate) message: &'a [u8],
+    pub(crate) at: Instant,
+    pub(crate) window: Window,
+}
+
+/// When is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    begin: Instant,
+    end: Option<Instant>,
+}
+
+impl Window {
+    pub(crate) fn has(&self, moment: Instant) -> bool {
+        moment >= self.begin && self.end.is_none_or(|end| moment < end)
     }
 }
 
@@ -149,22 +186,25 @@ pub(crate) fn run(
     let states = groups.iter().map(|group| State::new(group, if group.late { begin } else { now }));
     let states = states.collect();
     let message = Vec::new();
-    let mut run = Run { pool, groups, reports, states, slots: Vec::new(), message, begin, end };
+    let window = Window { begin, end };
+    let mut run = Run { pool, groups, reports, states, slots: Vec::new(), message, window };
     let mut events = Events::default();
-    let (mut from, mut to, mut next_sample) = (None, None, now + SAMPLE);
+    let (mut from, mut to, mut next_sample, mut heard) = (None, None, now + SAMPLE, now);
     loop {
         let now = Instant::now();
         if from.is_none() && now >= begin {
             from = Some(meter.read()?);
         }
-        if run.end.is_none() && run.is_reached(span.length) {
-            run.end = Some(now);
+        // Somebody who never answers ends it as well.
+        let is_stuck = now.saturating_duration_since(heard) >= PATIENCE;
+        if run.window.end.is_none() && (is_stuck || run.is_reached(span.length)) {
+            run.window.end = Some(now);
         }
-        let ended = run.end.is_some_and(|end| now >= end);
+        let ended = run.window.end.is_some_and(|end| now >= end);
         if ended && to.is_none() {
             to = Some((meter.read()?, count(run.reports)));
         }
-        if ended && (run.is_idle() || run.end.is_some_and(|end| now >= end + PATIENCE)) {
+        if ended && (run.is_idle() || run.window.end.is_some_and(|end| now >= end + PATIENCE)) {
             break;
         }
         if !ended {
@@ -179,10 +219,13 @@ pub(crate) fn run(
         if from.is_none() {
             wake = wake.min(begin);
         }
-        if let Some(end) = run.end.filter(|_| !ended) {
+        if let Some(end) = run.window.end.filter(|_| !ended) {
             wake = wake.min(end);
         }
         let ready = run.pool.wait(Some(wake.saturating_duration_since(Instant::now())))?;
+        if ready > 0 {
+            heard = Instant::now();
+        }
         for nth in 0..ready {
             run.pool.receive(nth, &mut events);
             run.take(&events);
@@ -190,7 +233,7 @@ pub(crate) fn run(
         }
     }
     run.give_up();
-    let end = run.end.unwrap_or(now);
+    let end = run.window.end.unwrap_or(now);
     let seconds = end.saturating_duration_since(begin).as_secs_f64();
     let from = from.map_or_else(|| meter.read(), Ok)?;
     let (to, operations) = match to {
@@ -209,8 +252,7 @@ struct Run<'a, 'b> {
     /// By token.
     slots: Vec<Slot>,
     message: Vec<u8>,
-    begin: Instant,
-    end: Option<Instant>,
+    window: Window,
 }
 
 /// Where a group is.
@@ -263,7 +305,7 @@ impl Run<'_, '_> {
     fn is_reached(&self, length: Length) -> bool {
         let answered = |index: usize| {
             let (group, state) = (&self.groups[index], &self.states[index]);
-            group.total.is_none_or(|total| state.answered >= total)
+            group.total.is_none_or(|total| state.answered >= total) && group.load.is_done()
         };
         let over = match length {
             Length::Time(_) => false,
@@ -276,6 +318,7 @@ impl Run<'_, '_> {
 
     fn is_idle(&self) -> bool {
         !self.slots.iter().any(|slot| slot.busy)
+            && self.groups.iter().all(|group| group.load.is_done())
     }
 
     /// Asks whatever is due by now.
@@ -294,7 +337,7 @@ impl Run<'_, '_> {
                 continue;
             }
             while let Some(due) = self.states[group].next.filter(|due| *due <= now) {
-                if self.is_all_asked(group) || self.end.is_some_and(|end| due >= end) {
+                if self.is_all_asked(group) || self.window.end.is_some_and(|end| due >= end) {
                     self.states[group].next = None;
                     break;
                 }
@@ -329,7 +372,7 @@ impl Run<'_, '_> {
         let number = state.tokens.len();
         state.tokens.push(token);
         let ask = Ask::call(Method::Status, 0);
-        let (conn, due) = (number % self.pool.len(), self.begin);
+        let (conn, due) = (number % self.pool.len(), self.window.begin);
         self.slots.push(Slot {
             group,
             number,
@@ -354,7 +397,8 @@ impl Run<'_, '_> {
         state.asked += 1;
         self.message.clear();
         let slot = &mut self.slots[token as usize];
-        let ask = self.groups[group].load.request(slot.number, number, &mut self.message);
+        let turn = Turn { slot: slot.number, number, due };
+        let ask = self.groups[group].load.request(turn, &mut self.message);
         (slot.ask, slot.due, slot.busy) = (ask, due, true);
         self.send(token);
     }
@@ -378,7 +422,9 @@ impl Run<'_, '_> {
             let (token, at) = (event.token, event.at);
             if token >= SIDE {
                 if let What::Message(from, to) = event.what {
-                    self.groups[0].load.side(token, events.message(from, to), at);
+                    let (stream, window) = ((token - SIDE) as usize, self.window);
+                    let side = Side { stream, message: events.message(from, to), at, window };
+                    self.groups[0].load.side(side, self.reports);
                 }
                 continue;
             }
@@ -461,7 +507,7 @@ impl Run<'_, '_> {
         let report = &mut self.reports[slot.ask.report];
         let is_open = self.groups[group].rate.is_some();
         let counts = if is_open { due } else { at };
-        if counts >= self.begin && self.end.is_none_or(|end| counts < end) {
+        if self.window.has(counts) {
             self.states[group].answered += 1;
             match outcome {
                 Ok(()) => report.succeeded(due, at),
@@ -473,7 +519,7 @@ impl Run<'_, '_> {
         }
         if is_open {
             self.states[group].idle.push(token);
-        } else if self.pool.is_alive(conn) && self.end.is_none_or(|end| at < end) {
+        } else if self.pool.is_alive(conn) && self.window.end.is_none_or(|end| at < end) {
             self.ask(token, at);
         }
     }

@@ -54,6 +54,11 @@ pub(crate) fn key(prefix: &str, size: usize, number: u64) -> Bytes {
     key.into()
 }
 
+/// The least number of bytes that numbers below `count` need in a key.
+pub(crate) fn key_bytes(count: u64) -> usize {
+    key("", 0, count.saturating_sub(1)).len()
+}
+
 /// The end of the range of keys that begin with `prefix`; of all keys where there is none.
 pub(crate) fn prefix_end(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
@@ -76,6 +81,7 @@ mod tests {
         assert_eq!(key("", 4, 1), [2, 0, 0, 0][..]);
         assert_eq!(key("p", 4, 100), [b'p', 0xc8, 1, 0, 0][..]);
         assert_eq!(key("", 1, 100_000), [0xc0, 0x9a, 0x0c][..]);
+        assert_eq!((key_bytes(1), key_bytes(64), key_bytes(65)), (1, 1, 2));
     }
 
     #[test]

@@ -42,6 +42,20 @@ fn run(cli: &Cli) -> Result<()> {
         Load::TxnMixed(flags) => loads::txn::run_mixed(start("txn-mixed")?, flags),
         Load::LeaseKeepalive(flags) => loads::lease::run(start("lease-keepalive")?, flags),
         Load::K8s(flags) => loads::k8s::run(start("k8s")?, flags),
+        Load::Watch(flags) => loads::watch::run(start("watch")?, flags),
+        Load::WatchLatency(flags) => loads::watch_latency::run(start("watch-latency")?, flags),
+        Load::WatchGet(flags) => loads::watch_latency::run_get(start("watch-get")?, flags),
+        Load::List(flags) => loads::list::run(start("list")?, flags),
+        Load::LeaseStorm(flags) => loads::lease_storm::run(start("lease-storm")?, flags),
+        Load::WatchFanout(flags) => loads::watch::run_fanout(start("watch-fanout")?, flags),
+        Load::ReadUnderWrite(flags) => {
+            loads::beside_writes::run_reads(start("read-under-write")?, flags)
+        }
+        Load::CompactUnderLoad(flags) => {
+            loads::beside_writes::run_compaction(start("compact-under-load")?, flags)
+        }
+        Load::Restart(flags) => loads::process::run_restart(&cli.common, flags),
+        Load::Idle(flags) => loads::process::run_idle(&cli.common, flags),
         Load::EmptyServer(flags) => empty::run(flags),
     }
 }

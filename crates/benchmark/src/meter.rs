@@ -72,6 +72,17 @@ impl Meter {
         Ok(Reading { at: Instant::now(), server_cpu, server_written, client_cpu, server_anon })
     }
 
+    /// What was counted when the server began: nothing. Not for this program's own figures.
+    pub(crate) fn started(&self) -> Reading {
+        Reading {
+            at: Instant::now(),
+            server_cpu: 0,
+            server_written: 0,
+            client_cpu: 0,
+            server_anon: 0,
+        }
+    }
+
     /// Looks at the memory, for its peak.
     pub(crate) fn sample(&mut self) -> Result<u64> {
         let Some(pid) = self.server else { return Ok(0) };

@@ -103,9 +103,15 @@ impl Recorder {
     }
 
     pub(crate) fn failed(&mut self, why: &Failure) {
+        self.failed_times(why, 1);
+    }
+
+    /// So many failed for the same reason, or none.
+    pub(crate) fn failed_times(&mut self, why: &Failure, times: u64) {
         match self.errors.get_mut(why) {
-            Some(count) => *count += 1,
-            None => drop(self.errors.insert(why.clone(), 1)),
+            Some(count) => *count += times,
+            None if times > 0 => drop(self.errors.insert(why.clone(), times)),
+            None => {}
         }
     }
 

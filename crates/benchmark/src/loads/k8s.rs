@@ -7,10 +7,11 @@
 
 use crate::args;
 use crate::bench::Bench;
-use crate::engine::{Ask, Load, SIDE, Step};
+use crate::engine::{Ask, Load, SIDE, Side, Step, Turn};
 use crate::keys::{Rng, prefix_end};
 use crate::loads::range::{KVS, MORE};
 use crate::proto;
+use crate::report::Recorder;
 use crate::wire::Method;
 use anyhow::{Context as _, Result, ensure};
 use api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -22,7 +23,6 @@ use api::etcdserverpb::{
 };
 use bytes::Bytes;
 use prost::Message as _;
-use std::time::Instant;
 
 /// Runs the sub-command.
 pub(crate) fn run(mut bench: Bench, flags: &args::K8s) -> Result<()> {
@@ -217,12 +217,13 @@ impl K8s {
 }
 
 impl Load for K8s {
-    fn request(&mut self, slot: usize, number: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, turn: Turn, message: &mut Vec<u8>) -> Ask {
+        let slot = turn.slot;
         if self.doing.len() <= slot {
             self.doing.resize(slot + 1, Doing::Nothing);
         }
         if self.creating {
-            let object = usize::try_from(number).unwrap_or_default();
+            let object = usize::try_from(turn.number).unwrap_or_default();
             return self.update(slot, object, message);
         }
         let share = self.rng.share() * 100.0;
@@ -265,8 +266,8 @@ impl Load for K8s {
         }
     }
 
-    fn side(&mut self, _: u32, message: &[u8], _: Instant) {
-        self.events += proto::all_bytes(message, EVENTS).count() as u64;
+    fn side(&mut self, side: Side<'_>, _: &mut [Recorder]) {
+        self.events += proto::all_bytes(side.message, EVENTS).count() as u64;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::args::LeaseKeepalive;
 use crate::bench::Bench;
-use crate::engine::{Ask, Load, Step, Way};
+use crate::engine::{Ask, Load, Step, Turn, Way};
 use crate::proto;
 use crate::wire::Method;
 use anyhow::{Context as _, Result};
@@ -33,7 +33,7 @@ struct Grants {
 }
 
 impl Load for Grants {
-    fn request(&mut self, _: usize, _: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, _: Turn, message: &mut Vec<u8>) -> Ask {
         let grant = LeaseGrantRequest { ttl: TTL_SECONDS, id: 0 };
         grant.encode(message).expect("a vector grows");
         Ask::call(Method::LeaseGrant, 0)
@@ -55,7 +55,7 @@ const ID: u64 = 2;
 const TTL: u64 = 3;
 
 impl Load for KeepAlives {
-    fn request(&mut self, slot: usize, _: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, Turn { slot, .. }: Turn, message: &mut Vec<u8>) -> Ask {
         let renewal = LeaseKeepAliveRequest { id: self.ids[slot % self.ids.len()] };
         renewal.encode(message).expect("a vector grows");
         Ask { method: Method::LeaseKeepAlive, report: 0, way: self.way }

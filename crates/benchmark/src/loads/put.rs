@@ -2,7 +2,7 @@
 
 use crate::args::Put;
 use crate::bench::Bench;
-use crate::engine::{Ask, Group, Length, Load, Span, Step};
+use crate::engine::{Ask, Group, Length, Load, Span, Step, Turn};
 use crate::keys::{Rng, key};
 use crate::proto;
 use crate::wire::Method;
@@ -83,12 +83,12 @@ impl Puts {
 }
 
 impl Load for Puts {
-    fn request(&mut self, _: usize, number: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, turn: Turn, message: &mut Vec<u8>) -> Ask {
         if self.flags.batch == 1 {
             self.next().encode(message).expect("a vector grows");
             return Ask::call(Method::Put, 0);
         }
-        let left = self.flags.total.saturating_sub(number * self.flags.batch);
+        let left = self.flags.total.saturating_sub(turn.number * self.flags.batch);
         let success = (0..self.flags.batch.min(left.max(1)))
             .map(|_| RequestOp { request: Some(Request::RequestPut(self.next())) })
             .collect();
@@ -115,7 +115,7 @@ struct Compactions {
 }
 
 impl Load for Compactions {
-    fn request(&mut self, _: usize, _: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, _: Turn, message: &mut Vec<u8>) -> Ask {
         let range = RangeRequest { key: Bytes::from_static(b"foo"), ..RangeRequest::default() };
         range.encode(message).expect("a vector grows");
         Ask::call(Method::Range, 1)

@@ -2,7 +2,7 @@
 
 use crate::args::{Consistency, Range};
 use crate::bench::Bench;
-use crate::engine::{Ask, Load, Step, Way};
+use crate::engine::{Ask, Load, Step, Turn, Way};
 use crate::keys::{Rng, key, prefix_end};
 use crate::proto;
 use crate::wire::Method;
@@ -81,7 +81,7 @@ impl Ranges {
 }
 
 impl Load for Ranges {
-    fn request(&mut self, slot: usize, _: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, Turn { slot, .. }: Turn, message: &mut Vec<u8>) -> Ask {
         if self.flags.key_space_size > 0 {
             let number = self.rng.below(self.flags.key_space_size);
             let prefix = self.flags.key.as_deref().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::args::{Consistency, TxnMixed, TxnPut};
 use crate::bench::Bench;
-use crate::engine::{Ask, Load, Step};
+use crate::engine::{Ask, Load, Step, Turn};
 use crate::keys::{Rng, key, prefix_end};
 use crate::loads::put::written;
 use crate::wire::Method;
@@ -68,10 +68,10 @@ const READ: usize = 0;
 const WRITE: usize = 1;
 
 impl Load for Puts {
-    fn request(&mut self, _: usize, number: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, turn: Turn, message: &mut Vec<u8>) -> Ask {
         let ops = self.flags.txn_ops;
         let success = (0..ops).map(|op| {
-            let number = (number * ops + op) % self.flags.key_space_size;
+            let number = (turn.number * ops + op) % self.flags.key_space_size;
             let key = key("", self.flags.key_size, number);
             op_put(key, self.value.clone())
         });
@@ -86,7 +86,7 @@ impl Load for Puts {
 }
 
 impl Load for Mixed {
-    fn request(&mut self, _: usize, number: u64, message: &mut Vec<u8>) -> Ask {
+    fn request(&mut self, turn: Turn, message: &mut Vec<u8>) -> Ask {
         let ratio = self.flags.rw_ratio;
         let reads = self.rng.share() < ratio / (1.0 + ratio);
         let op = if reads {
@@ -100,7 +100,7 @@ impl Load for Mixed {
             };
             RequestOp { request: Some(Request::RequestRange(range)) }
         } else {
-            let number = number % self.flags.key_space_size;
+            let number = turn.number % self.flags.key_space_size;
             op_put(key("", self.flags.key_size, number), self.value.clone())
         };
         let txn = TxnRequest { success: vec![op], ..TxnRequest::default() };
