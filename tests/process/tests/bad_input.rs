@@ -489,5 +489,5 @@ fn a_call_without_a_message_is_refused() {
     let server = Server::start(&subject(), Options::without_sync());
     let call = Call { body: Bytes::new(), ..Call::new(&format!("{KV}Range"), &[]) };
     let asked = async { Wire::connect(server.client_address()).await.call(call).await };
-    assert_eq!(runtime.block_on(asked).expect("it is answered").code, Some(13));
+    assert_eq!(runtime.block_on(asked).expect("it is answered").code, Some(2));
 }
