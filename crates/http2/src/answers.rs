@@ -165,8 +165,11 @@ impl<A> Line<A> {
         *self.waiters.get_mut().unwrap_or_else(PoisonError::into_inner) = Waiters::default();
     }
 
+    /// Puts something into the outbox, unless the call is over and its task perhaps gone.
     pub(crate) fn post(&self, post: Post<A>) {
-        self.outbox.post(self.key, post);
+        if !self.closed.load(Ordering::Acquire) {
+            self.outbox.post(self.key, post);
+        }
     }
 
     /// Bytes that wait.
@@ -197,8 +200,8 @@ impl<A> Line<A> {
         self.closed.store(true, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) {
             let waiters = std::mem::take(&mut *self.waiters());
-            waiters.drained.map(|(_, waker)| waker.wake());
-            waiters.closed.map(Waker::wake);
+            let wakers = [waiters.drained.map(|(_, waker)| waker), waiters.closed];
+            wakers.into_iter().flatten().for_each(Waker::wake);
         }
     }
 

@@ -86,7 +86,7 @@ mod tests {
             let mut stream = Vec::new();
             for (flag, body) in &messages {
                 stream.push(*flag);
-                stream.extend_from_slice(&(body.len() as u32).to_be_bytes());
+                stream.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
                 stream.extend_from_slice(body);
             }
             stream.extend_from_slice(&vec![0; left]);

@@ -8,41 +8,38 @@
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inflow {
     /// What it knows that it may send.
-    open: u32,
+    open: usize,
     /// What we took and did not tell yet.
-    taken: u32,
+    taken: usize,
     /// Its full size.
-    size: u32,
+    size: usize,
 }
 
 impl Inflow {
     pub(crate) fn new(size: u32) -> Self {
+        let size = size as usize;
         Self { open: size, taken: 0, size }
     }
 
     /// `len` bytes came. Returns whether they were allowed.
     #[must_use]
     pub(crate) fn receive(&mut self, len: usize) -> bool {
-        match u32::try_from(len).ok().and_then(|len| self.open.checked_sub(len)) {
-            Some(open) => {
-                self.open = open;
-                true
-            }
-            None => false,
-        }
+        let open = self.open.checked_sub(len);
+        self.open = open.unwrap_or(self.open);
+        open.is_some()
     }
 
     /// We took `len` bytes that came. Returns by how much to open the window now, or nothing.
     #[must_use]
     pub(crate) fn take(&mut self, len: usize) -> Option<u32> {
-        self.taken += len as u32;
+        self.taken += len;
         debug_assert!(self.open + self.taken <= self.size, "no more is taken than came");
         if self.taken < self.size / 2 {
             return None;
         }
         let update = std::mem::take(&mut self.taken);
         self.open += update;
-        Some(update)
+        Some(u32::try_from(update).expect("no window is larger than a number of 31 bits"))
     }
 }
 

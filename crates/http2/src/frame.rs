@@ -26,7 +26,8 @@ impl FrameHead {
     }
 
     pub(crate) fn bytes(self) -> [u8; FRAME_HEAD_LEN] {
-        let [_, a, b, c] = (self.len as u32).to_be_bytes();
+        debug_assert!(self.len <= FRAME_BYTES_MAX as usize, "a length has three bytes");
+        let [.., a, b, c] = self.len.to_be_bytes();
         let [d, e, f, g] = self.id.to_be_bytes();
         [a, b, c, self.kind, self.flags, d, e, f, g]
     }

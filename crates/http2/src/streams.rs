@@ -79,7 +79,9 @@ impl<T> Streams<T> {
     pub(crate) fn insert(&mut self, stream: Stream<T>) -> Key {
         let id = stream.id;
         debug_assert!(self.ids.last().is_none_or(|last| last.0 < id), "ids only grow");
-        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            u32::try_from(self.slots.len()).expect("there are fewer streams than ids")
+        });
         match self.slots.get_mut(slot as usize) {
             Some(free) => *free = Some(stream),
             None => self.slots.push(Some(stream)),

@@ -71,11 +71,11 @@ impl<T: Owner> Connection<T> {
         })?;
         if let Some(key) = self.streams.find(id) {
             let stream = self.streams.get_mut(key).expect("it was found");
+            let promised = stream.promised.is_some_and(|promised| promised > 0);
+            let malformed = self.fields.malformed().is_some() || has_pseudo(&self.fields);
             let reason = if stream.remote_done {
                 Reason::STREAM_CLOSED
-            } else if !end || self.fields.malformed().is_some() || has_pseudo(&self.fields) {
-                Reason::PROTOCOL_ERROR
-            } else if stream.promised.is_some_and(|promised| promised > 0) {
+            } else if !end || malformed || promised {
                 Reason::PROTOCOL_ERROR
             } else if self.fields.is_too_large() {
                 Reason::FRAME_SIZE_ERROR

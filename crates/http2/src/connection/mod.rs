@@ -17,6 +17,9 @@ mod headers;
 mod receive;
 mod send;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use alive::Late;
 
 use crate::buffer::Buffer;
@@ -164,8 +167,8 @@ impl<T: Owner> Connection<T> {
         }
         settings.push((frame::SETTINGS_INITIAL_WINDOW_SIZE, options.stream_window));
         let frame_bytes_max = self.frame_bytes_max();
-        if frame_bytes_max != frame::FRAME_BYTES_MIN as usize {
-            settings.push((frame::SETTINGS_MAX_FRAME_SIZE, frame_bytes_max as u32));
+        if frame_bytes_max != frame::FRAME_BYTES_MIN {
+            settings.push((frame::SETTINGS_MAX_FRAME_SIZE, frame_bytes_max));
         }
         settings.push((frame::SETTINGS_MAX_HEADER_LIST_SIZE, options.header_list_bytes_max));
         let len = settings.len() * frame::SETTING_LEN;
@@ -206,7 +209,7 @@ impl<T: Owner> Connection<T> {
             self.phase = Phase::Settings;
         }
         while let Some(head) = FrameHead::read(input) {
-            if head.len > self.frame_bytes_max() {
+            if head.len > self.frame_bytes_max() as usize {
                 return Err(Violation::frame_size("a frame is larger than announced"));
             }
             if input.len() < frame::FRAME_HEAD_LEN + head.len {
@@ -223,13 +226,12 @@ impl<T: Owner> Connection<T> {
     /// Bytes that the frame at the start of `input` still needs; at least one.
     pub(crate) fn missing(&self, input: &[u8]) -> usize {
         let len = FrameHead::read(input).map_or(0, |head| head.len);
-        let whole = frame::FRAME_HEAD_LEN + len.min(self.frame_bytes_max());
+        let whole = frame::FRAME_HEAD_LEN + len.min(self.frame_bytes_max() as usize);
         whole.saturating_sub(input.len()).max(1)
     }
 
-    fn frame_bytes_max(&self) -> usize {
-        let options = &self.options;
-        options.frame_bytes_max.clamp(frame::FRAME_BYTES_MIN, frame::FRAME_BYTES_MAX) as usize
+    fn frame_bytes_max(&self) -> u32 {
+        self.options.frame_bytes_max.clamp(frame::FRAME_BYTES_MIN, frame::FRAME_BYTES_MAX)
     }
 
     /// Time has come this far. Everything that follows happens now.

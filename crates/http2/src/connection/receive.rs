@@ -3,6 +3,7 @@
 use super::{Connection, Event, Owner, Phase};
 use crate::error::{Reason, Violation};
 use crate::frame::{self, FrameHead};
+use crate::hpack::TABLE_BYTES_MAX;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 impl<T: Owner> Connection<T> {
@@ -143,8 +144,7 @@ impl<T: Owner> Connection<T> {
         match id {
             frame::SETTINGS_HEADER_TABLE_SIZE => {
                 // Of our table only its size is known to the client, and that may be too large.
-                let default = crate::hpack::TABLE_BYTES_MAX as u32;
-                self.peer.table_shrunk |= value < default && !self.peer.table_unused;
+                self.peer.table_shrunk |= value < TABLE_BYTES_MAX && !self.peer.table_unused;
             }
             frame::SETTINGS_ENABLE_PUSH if value > 1 => {
                 return Err(Violation::protocol("ENABLE_PUSH is neither 0 nor 1"));

@@ -44,6 +44,8 @@ pub(crate) struct Driver<S, H: Handler, F> {
     connection: Connection<Owner<H>>,
     /// What was read and not understood yet.
     input: BytesMut,
+    /// The input is what was read before this task began.
+    begins: bool,
     read_bytes: usize,
     /// The client sends nothing more.
     ended: bool,
@@ -104,6 +106,7 @@ where
             service,
             connection: Connection::new(Arc::clone(&options), now.into_std()),
             options,
+            begins: !input.is_empty(),
             input,
             read_bytes: transport::READ_BYTES_MIN,
             ended: false,
@@ -133,8 +136,7 @@ where
         if self.timer.is_due(now) {
             self.times(now)?;
         }
-        // What was read before this task began.
-        if !self.input.is_empty() {
+        if std::mem::take(&mut self.begins) {
             self.understand()?;
         }
         for _ in 0..ROUNDS_MAX {
@@ -146,7 +148,10 @@ where
             self.answer()?;
             let done = self.connection.is_done();
             let written = self.poll_write(cx)?;
-            if written.is_ready() && (done || self.ended) {
+            if written.is_ready() && done {
+                return Poll::Ready(Ok(()));
+            }
+            if written.is_ready() && self.ended {
                 return Poll::Ready(self.goodbye());
             }
             let go_on = read || (crowded && !self.connection.is_crowded());
@@ -161,6 +166,7 @@ where
         Poll::Pending
     }
 
+    /// The client has closed its side.
     fn goodbye(&self) -> Result<(), Error> {
         let in_peace = self.connection.streams_len() == 0 && self.input.is_empty();
         if in_peace { Ok(()) } else { Err(Error::Gone) }

@@ -24,9 +24,9 @@ pub(crate) struct Fields {
 #[derive(Debug, Clone, Copy)]
 struct Field {
     name: Name,
-    start: u32,
-    name_len: u32,
-    value_len: u32,
+    start: usize,
+    name_len: usize,
+    value_len: usize,
 }
 
 impl Fields {
@@ -36,7 +36,7 @@ impl Fields {
             list: Vec::new(),
             first: [NONE; NAMES],
             size: 0,
-            size_max: size_max.min(SIZE_MAX) as usize,
+            size_max: SIZE_MAX.min(size_max as usize),
             malformed: None,
             regular_seen: false,
         }
@@ -60,14 +60,14 @@ impl Fields {
         if self.is_too_large() {
             return;
         }
-        let start = self.texts.len() as u32;
+        let start = self.texts.len();
         self.texts.extend_from_slice(name_text);
         self.texts.extend_from_slice(value);
         let first = &mut self.first[usize::from(name.0)];
         if *first == NONE {
-            *first = self.list.len() as u16;
+            *first = u16::try_from(self.list.len()).expect("the limit allows no more fields");
         }
-        let (name_len, value_len) = (name_text.len() as u32, value.len() as u32);
+        let (name_len, value_len) = (name_text.len(), value.len());
         self.list.push(Field { name, start, name_len, value_len });
     }
 
@@ -124,21 +124,19 @@ impl Fields {
     /// All fields in their order, pseudo-fields too.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
         self.list.iter().map(|field| {
-            let start = field.start as usize;
-            let name = &self.texts[start..start + field.name_len as usize];
+            let name = &self.texts[field.start..][..field.name_len];
             (field.name, name, self.value_of(field))
         })
     }
 
     fn value_of(&self, field: &Field) -> &[u8] {
-        let start = (field.start + field.name_len) as usize;
-        &self.texts[start..start + field.value_len as usize]
+        &self.texts[field.start + field.name_len..][..field.value_len]
     }
 }
 
 const NONE: u16 = u16::MAX;
 
-/// Fields are counted with sixteen bits, and each takes 32 bytes of the limit.
-const SIZE_MAX: u32 = (NONE as u32 - 1) * FIELD_OVERHEAD as u32;
+/// Fields are counted with sixteen bits, and each takes as much of the limit at least.
+const SIZE_MAX: usize = (NONE as usize - 1) * FIELD_OVERHEAD;
 
 const TEXTS_KEPT_BYTES_MAX: usize = 16 << 10;

@@ -39,10 +39,11 @@ pub(super) fn decode(coded: &[u8], text: &mut Vec<u8>) -> Result<(), Undecodable
 /// Symbol and length of a code that the short table does not have.
 fn long(window: u64) -> (u16, u32) {
     for len in SHORT_BITS + 1..=BITS_MAX {
-        let code = (window >> (64 - len)) as u32;
-        let place = code.wrapping_sub(CODE.first[len as usize]);
-        if place < CODE.count[len as usize] {
-            return (CODE.sorted[(CODE.before[len as usize] + place) as usize], len);
+        let at = len as usize;
+        let code = u32::try_from(window >> (64 - len)).expect("a code has at most thirty bits");
+        let place = code.wrapping_sub(CODE.first[at]);
+        if place < CODE.count[at] {
+            return (CODE.sorted[(CODE.before[at] + place) as usize], len);
         }
     }
     unreachable!("the code is complete: every window begins with a symbol");
@@ -89,6 +90,7 @@ struct Canonical {
 
 static CODE: Canonical = canonical();
 
+#[expect(clippy::cast_possible_truncation, reason = "a symbol has nine bits")]
 const fn canonical() -> Canonical {
     let mut code = Canonical {
         first: [0; BITS_MAX as usize + 1],
@@ -119,6 +121,7 @@ const fn canonical() -> Canonical {
 /// By the next bits: symbol and length of the code that they begin with; 0 for a longer one.
 static SHORT: [u16; 1 << SHORT_BITS] = short();
 
+#[expect(clippy::cast_possible_truncation, reason = "a length has four bits here")]
 const fn short() -> [u16; 1 << SHORT_BITS] {
     let mut short = [0; 1 << SHORT_BITS];
     let code = canonical();
@@ -168,7 +171,11 @@ mod tests {
     #[test]
     fn codes_of_the_appendix() {
         // '0' is five zeros, 'a' 00011, NUL the first of 13 bits, the end thirty ones.
-        assert_eq!(decoded(&[0b0000_0000, 0b1111_1111]), Err(Undecodable), "eight bits of padding");
+        assert_eq!(
+            decoded(&[0b0000_0111, 0b1111_1111]),
+            Err(Undecodable),
+            "more than a byte of padding"
+        );
         assert_eq!(decoded(&[0b0000_0111]), Ok(b"0".to_vec()));
         assert_eq!(decoded(&[0b0001_1111]), Ok(b"a".to_vec()));
         assert_eq!(decoded(&[0xff, 0b1100_0111]), Ok(vec![0]));

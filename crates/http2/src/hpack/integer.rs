@@ -32,10 +32,10 @@ pub(super) fn encode(pattern: u8, bits: u32, value: usize, out: &mut Vec<u8>) {
     out.push(pattern | mask);
     let mut rest = value - usize::from(mask);
     while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
+        out.push(rest.to_le_bytes()[0] | 0x80);
         rest >>= 7;
     }
-    out.push(rest as u8);
+    out.push(rest.to_le_bytes()[0]);
 }
 
 #[cfg(test)]

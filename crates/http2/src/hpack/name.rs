@@ -29,8 +29,8 @@ impl Name {
 
     /// The name at `place` in the user's list.
     pub(crate) fn listed(place: usize) -> Self {
-        assert!(place < LISTED_MAX, "at most {LISTED_MAX} names can be listed");
-        Self(Self::LISTED.0 + place as u8)
+        let place = u8::try_from(place).ok().filter(|place| *place < LISTED_MAX);
+        Self(Self::LISTED.0 + place.expect("the list has at most eight names"))
     }
 
     /// Whether it is one of the fields that begin with a colon.
@@ -77,7 +77,7 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 /// How many names there can be.
-pub(crate) const NAMES: usize = Name::LISTED.0 as usize + LISTED_MAX;
+pub(crate) const NAMES: usize = (Name::LISTED.0 + LISTED_MAX) as usize;
 
 /// How many a user may list.
-const LISTED_MAX: usize = 8;
+const LISTED_MAX: u8 = 8;

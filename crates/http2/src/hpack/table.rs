@@ -48,7 +48,7 @@ impl Table {
             texts: Vec::new(),
             dropped: 0,
             size: 0,
-            size_max: TABLE_BYTES_MAX,
+            size_max: TABLE_BYTES_MAX as usize,
         }
     }
 
@@ -85,7 +85,7 @@ impl Table {
 
     /// The other end changes the size of its table.
     pub(super) fn resize(&mut self, size_max: usize) -> Result<(), Undecodable> {
-        if size_max > TABLE_BYTES_MAX {
+        if size_max > TABLE_BYTES_MAX as usize {
             return Err(Undecodable);
         }
         self.size_max = size_max;
@@ -102,7 +102,7 @@ impl Table {
         let live = self.entries.back().map_or(self.dropped + self.texts.len(), |last| last.start);
         let dead = live - self.dropped;
         // Now and then, so that each byte is moved about once.
-        if dead > TABLE_BYTES_MAX {
+        if dead > TABLE_BYTES_MAX as usize {
             self.texts.drain(..dead);
             self.dropped = live;
         }
@@ -135,7 +135,7 @@ pub(super) fn find_static(name: &[u8], value: &[u8]) -> (Option<usize>, Option<u
 }
 
 /// The size of the dynamic table: HTTP/2's default, which our SETTINGS do not change.
-pub(crate) const TABLE_BYTES_MAX: usize = 4096;
+pub(crate) const TABLE_BYTES_MAX: u32 = 4096;
 
 pub(super) const STATIC_LEN: usize = 61;
 
