@@ -4,6 +4,7 @@
 //! Each server is a process of its own with one worker thread, so that its CPU time is its own. The
 //! client keeps a number of calls under way on each connection, and its header blocks are those of
 //! a client with a warm table. Argument: seconds per row (3).
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of a bench are small")]
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use nix::sys::resource::{UsageWho, getrusage};

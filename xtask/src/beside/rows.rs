@@ -35,7 +35,6 @@ pub struct Figure {
 #[derive(Clone, Copy, Debug)]
 pub enum Must {
     AtMost(f64),
-    AtLeast(f64),
 }
 
 /// Runs that find out how much etcd can do.

@@ -51,7 +51,6 @@ impl Must {
     pub fn is_reached(self, ratio: f64) -> bool {
         match self {
             Self::AtMost(most) => ratio <= most,
-            Self::AtLeast(least) => ratio >= least,
         }
     }
 }
@@ -60,7 +59,6 @@ impl std::fmt::Display for Must {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::AtMost(most) => write!(f, "<= {most}"),
-            Self::AtLeast(least) => write!(f, ">= {least}"),
         }
     }
 }
@@ -94,6 +92,5 @@ mod tests {
     #[test]
     fn what_must_be_is_read_both_ways() {
         assert!(Must::AtMost(0.5).is_reached(0.5) && !Must::AtMost(0.5).is_reached(0.51));
-        assert!(Must::AtLeast(2.5).is_reached(2.5) && !Must::AtLeast(2.5).is_reached(2.4));
     }
 }

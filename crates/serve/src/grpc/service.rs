@@ -104,15 +104,17 @@ impl From<RangeAnswer> for RangeResponse {
     }
 }
 
+/// What a task waits for.
+type Awaited<T> = oneshot::Receiver<Result<T, Status>>;
+
 /// For a task that waits to be told.
-fn told<T: Send + 'static>()
--> (impl FnOnce(Result<T, Status>) + Send + 'static, oneshot::Receiver<Result<T, Status>>) {
+fn told<T: Send + 'static>() -> (impl FnOnce(Result<T, Status>) + Send + 'static, Awaited<T>) {
     let (told, answer) = oneshot::channel();
     // A task that has gone meanwhile wants no answer.
     (move |answer| drop(told.send(answer)), answer)
 }
 
-async fn awaited<T>(answer: oneshot::Receiver<Result<T, Status>>) -> Result<T, Status> {
+async fn awaited<T>(answer: Awaited<T>) -> Result<T, Status> {
     answer.await.unwrap_or_else(|_| Err(api::Error::Stopped.into()))
 }
 

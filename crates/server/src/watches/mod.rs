@@ -4,8 +4,9 @@
 //! words and the changes it is told of have one order.
 
 mod hub;
+mod item;
 
-pub use hub::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
+pub use item::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
 
 use crate::shared::Shared;
 use crossbeam_channel::{Receiver, Sender, bounded};
