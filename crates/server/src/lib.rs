@@ -12,8 +12,10 @@
 
 mod apply_loop;
 mod bootstrap;
+mod compactor;
 mod config;
 mod driver;
+mod duration;
 mod error;
 mod ids;
 mod image;
@@ -34,7 +36,9 @@ mod threads;
 mod waiters;
 mod watches;
 
+pub use compactor::AutoCompaction;
 pub use config::Config;
+pub use duration::go_duration;
 pub use error::{Error, Fatal};
 pub use image::ImageStream;
 pub use leases::LeaseTimes;

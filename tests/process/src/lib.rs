@@ -1,15 +1,18 @@
 //! A server as its users have it: a process with two ports and a folder, known by what it answers.
 //!
 //! [`Program`] is which one: ours, or the real etcd that stands beside it as the judge. [`Server`]
-//! is one that runs; [`Rng`] makes its tests' choices. What it is not: a way into a server. All
-//! tests built on this crate run on any program with etcd's flags.
+//! is one that runs, [`Run`] one whose command line is tried; [`Rng`] makes its tests' choices.
+//! What it is not: a way into a server. All tests built on this crate run on any program with
+//! etcd's flags.
 
 mod program;
 mod rng;
+mod run;
 mod server;
 
 pub use program::{Program, subject};
 pub use rng::Rng;
+pub use run::Run;
 pub use server::{Options, Server};
 
 use std::time::Duration;
