@@ -1,11 +1,15 @@
 //! The server's program: flags, ports, a member, and an end.
 
 use anyhow::{Context, Result};
-use serve::config::{Asked, Checked, check, help, parse};
+use serve::config::{Asked, Checked, Url, check, help, parse};
+use serve::edge::{self, Serves};
+use serve::http::Http;
+use serve::metrics::Metrics;
 use serve::peer_port::PeerPaths;
 use server::Server;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -42,17 +46,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(checked: Checked) -> Result<()> {
-    let Checked { config, client_urls, peer_urls, .. } = checked;
-    let mut clients = Vec::new();
-    for url in &client_urls {
-        let bound = TcpListener::bind(&url.address).await;
-        clients.push(bound.with_context(|| format!("listening on {}", url.text))?);
-    }
-    let mut peers = Vec::new();
-    for url in &peer_urls {
-        let bound = TcpListener::bind(&url.address).await;
-        peers.push(bound.with_context(|| format!("listening on {}", url.text))?);
-    }
+    let Checked { config, client_urls, http_urls, metrics_urls, peer_urls, access, .. } = checked;
+    let clients = listen(&client_urls).await?;
+    let https = listen(&http_urls).await?;
+    let scrapers = listen(&metrics_urls).await?;
+    let peers = listen(&peer_urls).await?;
     tracing::info!(
         etcd_version = api::version::VERSION,
         quorate_version = api::version::QUORATE_VERSION,
@@ -69,16 +67,28 @@ async fn run(checked: Checked) -> Result<()> {
     for listener in peers {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
-    let routes = serve::grpc::routes(&server);
-    for (listener, url) in clients.into_iter().zip(&client_urls) {
-        let routes = routes.clone();
-        let http = serve::http::router(&server);
-        ports.spawn(serve::edge::run(listener, routes, http, stopping.clone()));
+    let metrics = Arc::new(Metrics::new(checked.extensive_metrics));
+    let warning = server.config().warning_request;
+    let grpc = Some((serve::grpc::routes(&server), Arc::clone(&metrics.requests)));
+    let http = Some(Http::new(server.clone(), Arc::clone(&metrics), access));
+    let beside = if http_urls.is_empty() { http.clone() } else { None };
+    let serves = Serves { grpc, http: beside, warning };
+    let only_http = Serves { grpc: None, http, warning };
+    let client_ports = clients.into_iter().zip(&client_urls).map(|port| (port, &serves));
+    let http_ports = https.into_iter().zip(&http_urls).map(|port| (port, &only_http));
+    for ((listener, url), serves) in client_ports.chain(http_ports) {
+        ports.spawn(edge::run(listener, serves.clone(), stopping.clone()));
         tracing::info!(
-            traffic = "grpc+http",
+            traffic = serves.traffic(),
             address = url.address,
             "serving client traffic insecurely; this is strongly discouraged!"
         );
+    }
+    let http = Some(Http::only_metrics(server.clone(), metrics));
+    let only_metrics = Serves { grpc: None, http, warning };
+    for (listener, url) in scrapers.into_iter().zip(&metrics_urls) {
+        ports.spawn(edge::run(listener, only_metrics.clone(), stopping.clone()));
+        tracing::info!(address = url.text, "serving metrics");
     }
     if server.ready().await {
         tracing::info!("ready to serve client requests");
@@ -99,6 +109,15 @@ async fn run(checked: Checked) -> Result<()> {
         None => Ok(()),
         Some(fatal) => Err(anyhow::anyhow!("{fatal:?}").context("the member has ended")),
     }
+}
+
+async fn listen(urls: &[Url]) -> Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let bound = TcpListener::bind(&url.address).await;
+        listeners.push(bound.with_context(|| format!("listening on {}", url.text))?);
+    }
+    Ok(listeners)
 }
 
 /// Compat: the first line and their order; scripts read them.

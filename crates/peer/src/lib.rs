@@ -27,7 +27,7 @@ mod url;
 pub use get::{Answer, GetError, get};
 pub use handler::ResponseBody;
 pub use local::{Local, MIN_CLUSTER_VERSION, SERVER_VERSION};
-pub use seam::{BoxFuture, ProcessError, Raft, SnapshotBody, SnapshotOutcome};
+pub use seam::{BoxFuture, ProcessError, Raft, SnapshotBody, SnapshotOutcome, Traffic};
 pub use serve::{Accept, NoOthers, Others};
 pub use transport::Transport;
 pub use url::{PeerUrl, UrlError};

@@ -1,12 +1,13 @@
-//! Asks a peer now and then whether it is there, and whether its clock agrees. Only log lines
-//! depend on it.
+//! Asks a peer now and then whether it is there, and how long its answer takes. Only log lines and
+//! a metric depend on it.
 
 use crate::member::Member;
 use crate::pipeline::PipelineClient;
+use crate::seam::Traffic;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
@@ -20,8 +21,9 @@ pub(crate) async fn probe(member: Arc<Member>, client: PipelineClient) {
         probes.tick().await;
         let Some(url) = member.pick_url() else { continue };
         let peer = crate::identity::format_id(member.id);
+        let asked = Instant::now();
         match timeout(PROBE_INTERVAL, ask(&client, &url.at("/raft/probing"))).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => member.note(Traffic::RoundTrip { took: asked.elapsed() }),
             Ok(Err(error)) => debug!(peer, %url, error, "probing a peer failed"),
             Err(_) => debug!(peer, %url, "a probed peer did not answer in time"),
         }

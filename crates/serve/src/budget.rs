@@ -8,6 +8,7 @@
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use hyper::body::Frame;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -63,9 +64,23 @@ pub struct Connection {
     /// When the last of them moved, in milliseconds of the budget's clock.
     moved: AtomicU64,
     give_way: Notify,
+    /// Where its client is.
+    remote: Option<SocketAddr>,
 }
 
 impl Connection {
+    /// One from a client at this address.
+    #[must_use]
+    pub fn from(remote: SocketAddr) -> Self {
+        Self { remote: Some(remote), ..Self::default() }
+    }
+
+    /// Where its client is, if it is one that came over the network.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
     /// Waits until others need the room that this one holds and does not use.
     pub async fn must_give_way(&self) {
         self.give_way.notified().await;

@@ -4,10 +4,14 @@
 //! then it is asked to finish what is under way, and joined.
 
 use crate::budget::{Connection, hold_until_sent};
+use crate::http::Http;
+use crate::metrics::RequestMetrics;
+use crate::metrics::counted::{Counted, Counting, is_grpc};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::HeaderValue;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -34,24 +38,70 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long requests under way may take once the server ends.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves a listener until `stopping` turns true.
-pub async fn run(
-    listener: TcpListener,
-    routes: Routes,
-    http: Router,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let grpc = routes.into_axum_router();
-    let router = http.fallback(move |request: Request| {
-        let mut grpc = grpc.clone();
-        async move {
-            if is_grpc(&request) {
-                let answered: Result<Response, Infallible> = grpc.call(request).await;
-                return in_go_words(answered.unwrap_or_else(|never| match never {}));
-            }
-            (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+/// What a port serves: gRPC, HTTP, or both on the same connections.
+#[derive(Debug, Clone)]
+pub struct Serves {
+    /// The services and their numbers.
+    pub grpc: Option<(Routes, Arc<RequestMetrics>)>,
+    /// The paths.
+    pub http: Option<Http>,
+    /// A request that takes longer is logged.
+    pub warning: Duration,
+}
+
+impl Serves {
+    /// Compat: what etcd calls it in its log.
+    #[must_use]
+    pub fn traffic(&self) -> &'static str {
+        match (&self.grpc, &self.http) {
+            (Some(_), Some(_)) => "grpc+http",
+            (Some(_), None) => "grpc",
+            (None, _) => "http",
         }
-    });
+    }
+
+    fn door(&self) -> Door {
+        let grpc = self.grpc.clone().map(|(routes, _)| routes.into_axum_router());
+        Door { grpc, http: self.http.clone() }
+    }
+
+    /// Compat: a port that serves one of them hangs up on the other.
+    fn builder(&self) -> Builder<TokioExecutor> {
+        let builder = Builder::new(TokioExecutor::new());
+        match (&self.grpc, &self.http) {
+            (Some(_), None) => builder.http2_only(),
+            (None, _) => builder.http1_only(),
+            _ => builder,
+        }
+    }
+}
+
+/// Where a port's requests go.
+#[derive(Clone)]
+struct Door {
+    grpc: Option<Router>,
+    http: Option<Http>,
+}
+
+impl Door {
+    async fn answer(self, request: Request) -> Response {
+        match (self.grpc, self.http) {
+            (Some(mut grpc), http) if http.is_none() || is_grpc(&request) => {
+                let answered: Result<Response, Infallible> = grpc.call(request).await;
+                in_go_words(answered.unwrap_or_else(|never| match never {}))
+            }
+            (_, Some(http)) => http.answer(request.into_parts().0, false).await,
+            // There is no such port.
+            (_, None) => Response::default(),
+        }
+    }
+}
+
+/// Serves a listener until `stopping` turns true.
+pub async fn run(listener: TcpListener, serves: Serves, mut stopping: watch::Receiver<bool>) {
+    let door = serves.door();
+    let metrics = serves.grpc.as_ref().map(|(_, metrics)| Arc::clone(metrics));
+    let counting = metrics.map(|metrics| Counting { metrics, warning: serves.warning });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -59,8 +109,8 @@ pub async fn run(
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: others may go meanwhile.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -68,27 +118,42 @@ pub async fn run(
                 continue;
             }
         };
-        let uses = Arc::<Connection>::default();
-        let (router, of_request) = (router.clone(), Arc::clone(&uses));
+        let uses = Arc::new(Connection::from(remote));
+        let (door, of_request) = (door.clone(), Arc::clone(&uses));
+        let (counting, mut builder) = (counting.clone(), serves.builder());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&of_request));
-            let answering = router.clone().call(request);
-            async move { answering.await.map(hold_until_sent) }
+            let (request, call) = match &counting {
+                Some(counting) => counting.begin(request, &of_request),
+                None => (request.map(Counted::not), None),
+            };
+            let answering = door.clone().answer(request.map(Body::new));
+            async move {
+                let response = hold_until_sent(answering.await);
+                Ok::<_, Infallible>(match call {
+                    Some(call) => call.answer(response),
+                    None => response.map(Counted::not),
+                })
+            }
         });
         let mut stopping = stopping.clone();
         connections.spawn(async move {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            let mut builder = Builder::new(TokioExecutor::new());
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                // Compat: scripts look for headers as Go spells them.
+                .title_case_headers(true);
             builder
                 .http2()
                 .timer(TokioTimer::new())
                 .keep_alive_interval(PING_PERIOD)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .adaptive_window(true);
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => Some(ended),
@@ -112,11 +177,6 @@ pub async fn run(
         });
     }
     while connections.join_next().await.is_some() {}
-}
-
-fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Compat: clients know a message that is too large by code and text of Go's library.

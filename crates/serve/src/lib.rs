@@ -9,4 +9,6 @@ pub mod edge;
 pub mod grpc;
 pub mod http;
 pub mod log;
+pub mod metrics;
 pub mod peer_port;
+mod slow;

@@ -62,6 +62,10 @@ pub(crate) enum Input {
     },
     /// Linearizable reads.
     Read(ReadWaiter),
+    /// What raft says of itself.
+    Status {
+        answer: oneshot::Sender<raft::Status>,
+    },
     /// From a peer.
     Step(Message),
     /// What was appended is durable.
@@ -103,6 +107,10 @@ pub(crate) struct Outbox {
     pub replies: Vec<(u64, Result<Reply, Error>)>,
     /// Who leads, if that changed.
     pub soft_state: Option<SoftState>,
+    /// Rounds of reads that another leader was asked for.
+    pub reads_failed: u64,
+    /// Rounds of reads that were asked again.
+    pub reads_asked_again: u64,
 }
 
 /// What others may know of raft's state.
@@ -189,7 +197,7 @@ impl Driver {
 
     fn take(&mut self, input: Input, out: &mut Outbox) {
         match input {
-            Input::Tick => self.tick(),
+            Input::Tick => self.tick(out),
             Input::Propose { id, data } => self.proposals.push((id, data)),
             Input::Configure { id, change } => self.changes.push((id, change)),
             Input::Matches { id, answer } => {
@@ -197,6 +205,10 @@ impl Driver {
                 let _ = answer.send(self.matches(id));
             }
             Input::Read(waiter) => self.reads.push(waiter),
+            Input::Status { answer } => {
+                // As above.
+                let _ = answer.send(self.raw.status());
+            }
             Input::Step(message) => self.step_raft(message),
             Input::Appended(message) => self.take_appended(message, out),
             Input::Applied(applied) => self.take_applied(applied, out),
@@ -206,12 +218,13 @@ impl Driver {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, out: &mut Outbox) {
         self.raw.tick();
         if let Some(round) = &mut self.round {
             round.waiters.retain(|waiter| !waiter.is_closed());
             round.ticks += 1;
             if round.ticks % READ_RETRY_TICKS == 0 {
+                out.reads_asked_again += 1;
                 self.raw.read_index(context_bytes(round.context));
             }
         }
@@ -334,7 +347,7 @@ impl Driver {
     fn take_ready(&mut self, out: &mut Outbox) {
         let ready = self.raw.ready();
         if let Some(soft_state) = ready.soft_state {
-            self.lead_changes(soft_state.lead);
+            self.lead_changes(soft_state.lead, out);
             out.soft_state = Some(soft_state);
             self.propose(out);
         }
@@ -365,7 +378,7 @@ impl Driver {
 
     /// Reads of a round that another leader was asked for are told: it may never be answered. A
     /// round that nobody was there to answer is asked again at once.
-    fn lead_changes(&mut self, lead: u64) {
+    fn lead_changes(&mut self, lead: u64, out: &mut Outbox) {
         let changed = lead != self.lead && lead != raft::NONE && self.lead != raft::NONE;
         let found = self.lead == raft::NONE && lead != raft::NONE;
         self.lead = lead;
@@ -373,6 +386,7 @@ impl Driver {
             self.raw.read_index(context_bytes(round.context));
         }
         if changed && let Some(round) = self.round.take() {
+            out.reads_failed += 1;
             for waiter in round.waiters {
                 let _ = waiter.send(Err(api::Error::LeaderChanged.into()));
             }

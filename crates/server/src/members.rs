@@ -91,6 +91,17 @@ impl Server {
     /// [`api::Error::NotLeader`], `MemberNotFound`, `MemberNotLearner`, `LearnerNotReady`,
     /// `MemberNotEnoughStarted`, and those of [`Server::propose`].
     pub async fn promote_member(&self, id: u64) -> Result<Arc<Cluster>, Error> {
+        let promoted = self.promote(id).await;
+        match &promoted {
+            Ok(_) => self.shared.metrics.promotions.inc(),
+            // Somebody else's to count.
+            Err(Error::Api(api::Error::NotLeader)) => {}
+            Err(error) => self.shared.metrics.promotion_failed(error.to_string()),
+        }
+        promoted
+    }
+
+    async fn promote(&self, id: u64) -> Result<Arc<Cluster>, Error> {
         let (answer, found) = oneshot::channel();
         crate::propose::send(&self.shared, Input::Matches { id, answer })?;
         let found = found.await.map_err(|_| api::Error::Stopped)?;

@@ -2,8 +2,9 @@
 
 use crate::driver::Input;
 use crate::propose::send;
-use crate::{Error, Server};
+use crate::{Error, Server, describe};
 use mvcc::View;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 impl Server {
@@ -19,9 +20,31 @@ impl Server {
         tokio::select! {
             answer = confirmed => answer.unwrap_or(Err(api::Error::Stopped.into())),
             () = tokio::time::sleep(self.shared.config.request_timeout()) => {
+                self.read_timed_out();
                 Err(api::Error::Timeout.into())
             }
             _ = stopping.wait_for(|stopping| *stopping) => Err(api::Error::Stopped.into()),
+        }
+    }
+
+    /// Of all that wait for one round and give up together, one counts and is logged.
+    fn read_timed_out(&self) {
+        let (shared, timeout) = (&self.shared, self.shared.config.request_timeout());
+        let now = u64::try_from(shared.now().as_millis()).unwrap_or(u64::MAX);
+        let last = shared.read_timed_out.load(Ordering::Relaxed);
+        let again = u128::from(now - last.min(now)) < timeout.as_millis() && last > 0;
+        let swapped = shared.read_timed_out.compare_exchange(
+            last,
+            now.max(1),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if !again && swapped.is_ok() {
+            shared.metrics.reads_slow.inc();
+            tracing::warn!(
+                timeout = describe::duration(timeout),
+                "timed out waiting for read index response (local node might have slow network)"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::apply_loop::ApplyInput;
 use crate::driver::Input;
 use crate::ids::Ids;
+use crate::metrics::Metrics;
 use crate::waiters::Waiters;
 use crate::{Config, Error};
 use api::etcdserverpb::AlarmMember;
@@ -19,6 +20,9 @@ pub(crate) struct Shared {
     pub id: u64,
     pub cluster_id: u64,
     pub config: Config,
+    pub metrics: Arc<Metrics>,
+    /// The last request for a read that timed out, in milliseconds of this process's clock.
+    pub read_timed_out: AtomicU64,
     pub ids: Ids,
     pub waiters: Arc<Waiters>,
     pub inbox: Sender<Input>,

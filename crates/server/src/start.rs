@@ -6,17 +6,19 @@ use crate::driver::{Driver, Outbox, Progress};
 use crate::ids::Ids;
 use crate::join::Joining;
 use crate::link::Link;
+use crate::metrics::Metrics;
 use crate::shared::{RaftNumbers, Shared};
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
 use crate::threads::{self, DriverPorts, INBOX_MAX, WalThread};
 use crate::watches::{self, Watches};
-use crate::{Config, Fatal, image, tasks};
+use crate::{Config, Fatal, describe, image, tasks};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
 use crossbeam_channel::{Sender, bounded};
 use lease::Expiry;
 use mvcc::Changes;
 use peer::{Local, Others, PeerUrl, Transport};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -68,12 +70,14 @@ impl Server {
             true => None,
             false => Some(Joining::ask(&config).await?),
         };
-        let booted = tokio::task::spawn_blocking(move || boot(&for_boot, joining)).await;
+        let metrics = Arc::<Metrics>::default();
+        let of_boot = Arc::clone(&metrics);
+        let booted = tokio::task::spawn_blocking(move || boot(&for_boot, joining, &of_boot)).await;
         let booted = booted.map_err(|_| Fatal::Ended { stage: "start" })??;
-        Self::run(config, booted)
+        Self::run(config, booted, metrics)
     }
 
-    fn run(config: Config, booted: Booted) -> Result<Server, Fatal> {
+    fn run(config: Config, booted: Booted, metrics: Arc<Metrics>) -> Result<Server, Fatal> {
         let Booted { id, cluster_id, raw, wal, snapshotter, restored, .. } = booted;
         let (inbox_tx, inbox) = bounded(INBOX_MAX);
         let (appends_tx, appends) = threads::work_channel();
@@ -117,7 +121,10 @@ impl Server {
             started: Instant::now(),
             stopping: watch::Sender::new(false),
             config,
+            metrics,
+            read_timed_out: AtomicU64::new(0),
         });
+        shared.metrics.alarmed(&shared.alarms());
         let transport = transport(&shared);
         for member in machine.cluster().members().filter(|member| member.id != id) {
             add_peer(&transport, member.id, &member.peer_urls);
@@ -144,6 +151,7 @@ impl Server {
             shared: Arc::clone(&shared),
             transport: transport.clone(),
             runtime: Handle::current(),
+            heartbeats: BTreeMap::new(),
         };
         let period = shared.config.heartbeat_interval;
         running.push(spawn("raft", move || threads::run_driver(driver, &ports, period, outside)));
@@ -152,6 +160,7 @@ impl Server {
         let wal = WalThread {
             stage: wal,
             snapshotter: snapshotter.clone(),
+            metrics: Arc::clone(&shared.metrics),
             appends,
             snapshots: wal_snapshots,
             done: done_tx.clone(),
@@ -181,6 +190,8 @@ impl Server {
             store: store_tx.clone(),
             term: 0,
             compacted: -1,
+            clock: Instant::now(),
+            compaction: None,
         };
         let apply_end = Arc::clone(&end);
         running.push(spawn("apply", move || apply_end("apply", apply.run().map(drop))));
@@ -328,6 +339,30 @@ struct DriverOutside {
     shared: Arc<Shared>,
     transport: Transport,
     runtime: Handle,
+    /// When the last heartbeat went to each member.
+    heartbeats: BTreeMap<u64, Instant>,
+}
+
+impl DriverOutside {
+    /// Looks whether a heartbeat leaves later than it should (etcd `pkg/contention`).
+    fn watch_heartbeat(&mut self, to: u64) {
+        let interval = self.shared.config.heartbeat_interval;
+        let now = Instant::now();
+        let Some(last) = self.heartbeats.insert(to, now) else { return };
+        let exceeded = (now - last).saturating_sub(2 * interval);
+        if exceeded.is_zero() {
+            return;
+        }
+        self.shared.metrics.late_heartbeats.inc();
+        tracing::warn!(
+            to = peer::identity::format_id(to),
+            heartbeat_interval = describe::duration(interval),
+            expected_duration = describe::duration(2 * interval),
+            exceeded_duration = describe::duration(exceeded),
+            "leader failed to send out heartbeat on time; took too long, leader is overloaded \
+             likely from slow disk"
+        );
+    }
 }
 
 impl threads::Outside for DriverOutside {
@@ -341,7 +376,13 @@ impl threads::Outside for DriverOutside {
                 self.shared.expiry().demote();
             }
             numbers.leads.store(progress.leads, Ordering::Release);
-            self.shared.lead.send_replace(soft_state.lead);
+            // Compat: a leader that was lost and found again counts again.
+            if self.shared.lead.send_replace(soft_state.lead) != soft_state.lead
+                && soft_state.lead != raft::NONE
+            {
+                self.shared.metrics.leader_changes.inc();
+            }
+            self.heartbeats.clear();
             tracing::info!(
                 local_member_id = peer::identity::format_id(self.shared.id),
                 leader = peer::identity::format_id(soft_state.lead),
@@ -349,12 +390,21 @@ impl threads::Outside for DriverOutside {
                 "raft leader changed"
             );
         }
+        self.shared.metrics.reads_failed.add(std::mem::take(&mut out.reads_failed));
+        if std::mem::take(&mut out.reads_asked_again) > 0 {
+            tracing::warn!("waiting for ReadIndex response took too long, retrying");
+        }
         for (id, reply) in out.replies.drain(..) {
             self.shared.waiters.complete(id, reply);
         }
         let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
             .into_iter()
             .partition(|message| message.r#type() == raftpb::MessageType::MsgSnap);
+        for message in &messages {
+            if message.r#type() == raftpb::MessageType::MsgHeartbeat {
+                self.watch_heartbeat(message.to());
+            }
+        }
         for message in snapshots {
             let (shared, transport) = (Arc::clone(&self.shared), self.transport.clone());
             self.runtime.spawn(image::send(shared, transport, message));

@@ -126,6 +126,8 @@ async fn revoke(server: &Server, due: Vec<i64>) {
             let request = InternalRaftRequest { lease_revoke, ..InternalRaftRequest::default() };
             if let Err(error) = server.propose(request).await {
                 tracing::warn!(lease_id = format!("{id:016x}"), %error, "failed to revoke lease");
+            } else {
+                server.shared.metrics.leases.expired.inc();
             }
         });
     }

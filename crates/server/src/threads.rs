@@ -16,8 +16,11 @@
 //! a disk ends the process.
 
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
+use crate::metrics::Metrics;
+use crate::snapshot::save_snap;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use raftpb::{HardState, Message, Snapshot};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wal::snap::Snapshotter;
@@ -109,6 +112,7 @@ pub(crate) struct WalThread {
     pub stage: WalStage,
     /// Writes the files of snapshots that peers sent.
     pub snapshotter: Snapshotter,
+    pub metrics: Arc<Metrics>,
     pub appends: Receiver<Message>,
     /// Snapshots of this member's own.
     pub snapshots: Receiver<WalSnapshot>,
@@ -121,7 +125,7 @@ pub(crate) fn run_wal(
     thread: WalThread,
     mut durable: impl FnMut(u64),
 ) -> Result<WalStage, crate::Fatal> {
-    let WalThread { mut stage, snapshotter, appends, snapshots, done } = thread;
+    let WalThread { mut stage, snapshotter, metrics, appends, snapshots, done } = thread;
     let (mut works, mut group, mut finished) = (Vec::new(), Vec::new(), Vec::new());
     let nobody = never();
     let mut snapshots = &snapshots;
@@ -146,7 +150,7 @@ pub(crate) fn run_wal(
             if let Some(snapshot) = &work.snapshot {
                 // What came before it is in the log before it.
                 stage.step(&mut group, &mut finished)?;
-                save_received(&mut stage, &snapshotter, snapshot)?;
+                save_received(&mut stage, &snapshotter, &metrics, snapshot)?;
             }
             group.push(request(work));
         }
@@ -167,9 +171,10 @@ pub(crate) fn run_wal(
 fn save_received(
     stage: &mut WalStage,
     snapshotter: &Snapshotter,
+    metrics: &Metrics,
     snapshot: &Snapshot,
 ) -> Result<(), crate::Fatal> {
-    snapshotter.save_snap(snapshot)?;
+    save_snap(metrics, snapshotter, snapshot)?;
     let metadata = snapshot.metadata.clone().unwrap_or_default();
     let record = raftpb::wal::Snapshot {
         index: metadata.index,

@@ -38,6 +38,10 @@ impl Waiters {
         self.lock().contains_key(&id)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     pub(crate) fn complete(&self, id: u64, answer: Answer) {
         let waiter = self.lock().remove(&id);
         if let Some(waiter) = waiter {

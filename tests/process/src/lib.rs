@@ -10,7 +10,7 @@ mod server;
 
 pub use program::{Program, subject};
 pub use rng::Rng;
-pub use server::{Options, Server};
+pub use server::{Options, Server, free_address};
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use crate::budget::{Budget, Connection, Held, SMALL_BYTES};
 use crate::grpc::status::{read_status, status};
 use crate::grpc::{check, fill, fill_revision, voters};
+use crate::slow::{self, ReadTimer, Stats};
 use api::etcdserverpb::kv_server;
 use api::etcdserverpb::request_op::Request as Op;
 use api::etcdserverpb::{
@@ -10,11 +11,13 @@ use api::etcdserverpb::{
     InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RangeStreamResponse,
     ResponseHeader, TxnRequest, TxnResponse,
 };
-use apply::Reply;
+use apply::{Operations, Reply};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use mvcc::{Bounded, Chunk, RangeQuery, RangeResult, RangeStream, Read as _};
-use server::Server;
+use prost::Message;
+use server::{Proposed, Server, describe};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tonic::{Extensions, Request, Response, Status};
 
 pub(crate) struct Kv {
@@ -57,8 +60,72 @@ impl Kv {
         self.budget.hold(&connection(extensions), bytes).await.map(Some)
     }
 
-    async fn propose(&self, request: InternalRaftRequest) -> Result<Reply, Status> {
-        self.server.propose(request).await.map_err(status)
+    /// Proposes, and logs what took long: `stats` is told what was asked, again, and the reply.
+    async fn propose(
+        &self,
+        request: InternalRaftRequest,
+        method: &str,
+        extensions: &Extensions,
+        stats: impl FnOnce(InternalRaftRequest, Option<&Reply>) -> Stats,
+    ) -> Result<Reply, Status> {
+        let Proposed { reply, took, data } = self.server.propose_timed(request).await;
+        self.log(method, extensions, took, || {
+            let asked = InternalRaftRequest::decode(data).unwrap_or_default();
+            stats(asked, reply.as_ref().ok())
+        });
+        reply.map_err(status)
+    }
+
+    fn log(
+        &self,
+        method: &str,
+        extensions: &Extensions,
+        took: Duration,
+        stats: impl FnOnce() -> Stats,
+    ) {
+        let expected = self.server.config().warning_request;
+        if took > expected {
+            let connection = extensions.get::<Arc<Connection>>();
+            slow::log_request(expected, connection.map(|its| &**its), method, took, stats);
+        }
+    }
+
+    /// Agrees that the state is new enough, unless it need not be, and reads it.
+    async fn timed_read(
+        &self,
+        request: &RangeRequest,
+        timer: &mut ReadTimer<'_>,
+        extensions: &Extensions,
+    ) -> Result<(RangeResult, Option<Held>), Status> {
+        if !request.serializable {
+            self.server.linearizable().await.map_err(status)?;
+        }
+        timer.agreed();
+        self.read(apply::range_query(request), extensions).await
+    }
+}
+
+impl Kv {
+    async fn read_txn(
+        &self,
+        request: &TxnRequest,
+        extensions: &Extensions,
+    ) -> Result<TxnResponse, Status> {
+        if !is_serializable(request) {
+            self.server.linearizable().await.map_err(status)?;
+        }
+        // Compat: only the reading is timed.
+        let (began, mut done) = (Instant::now(), Operations::default());
+        let answer = apply::read(&self.server.view(), request, &mut done);
+        let took = began.elapsed();
+        slow::read_only_txn(&self.server, &done, answer.is_ok(), took);
+        let error = answer.as_ref().err().map(ToString::to_string);
+        slow::log_read(&self.server, took, "read-only txn ", error.as_deref(), || {
+            let said = answer.as_ref().map(|answer| format!("size:{}", answer.encoded_len()));
+            (describe::txn(request), said.unwrap_or_default())
+        });
+        self.log(TXN, extensions, took, || stats_of_txn(request, answer.as_ref().ok()));
+        answer.map_err(|error| read_status(&error))
     }
 }
 
@@ -70,12 +137,31 @@ impl kv_server::Kv for Kv {
             voters::check(&self.server)?;
         }
         check::range(&request)?;
-        if !request.serializable {
-            self.server.linearizable().await.map_err(status)?;
-        }
-        let (result, held) = self.read(apply::range_query(&request), &extensions).await?;
-        let mut response = apply::range_response(result);
-        fill(&self.server, &mut response.header);
+        let mut timer = ReadTimer::start(&self.server);
+        let read = self.timed_read(&request, &mut timer, &extensions).await;
+        let took = timer.finish(read.is_ok());
+        let answered = read.map(|(result, held)| {
+            let mut response = apply::range_response(result);
+            fill(&self.server, &mut response.header);
+            (response, held)
+        });
+        let response = answered.as_ref().ok().map(|(response, _)| response);
+        let error = answered.as_ref().err().map(Status::message);
+        slow::log_read(&self.server, took, "read-only range ", error, || {
+            let said = response.map(|response| {
+                let (count, size) = (response.kvs.len(), response.encoded_len());
+                format!("range_response_count:{count} size:{size}")
+            });
+            (describe::range(&request), said.unwrap_or_default())
+        });
+        self.log("etcdserverpb.KV/Range", &extensions, took, || Stats {
+            request_size: size(&request),
+            response_count: response.map_or(0, |response| response.count),
+            response_size: response.map_or(0, size),
+            content: describe::range(&request),
+            ..Stats::default()
+        });
+        let (response, held) = answered?;
         Ok(holding(response, held))
     }
 
@@ -112,12 +198,13 @@ impl kv_server::Kv for Kv {
 
     async fn put(&self, request: Request<PutRequest>) -> Answer<PutResponse> {
         voters::check(&self.server)?;
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         // Compat: room is asked for before anything is looked at.
         self.server.check_quota(apply::put_cost(&request)).map_err(status)?;
         check::put(&request)?;
         let request = InternalRaftRequest { put: Some(request), ..Default::default() };
-        let Reply::Put(mut response) = self.propose(request).await? else { return Err(mixed_up()) };
+        let reply = self.propose(request, "etcdserverpb.KV/Put", &extensions, put_stats).await?;
+        let Reply::Put(mut response) = reply else { return Err(mixed_up()) };
         fill_revision(&self.server, &mut response.header);
         Ok(Response::new(response))
     }
@@ -139,9 +226,9 @@ impl kv_server::Kv for Kv {
             false => None,
         };
         let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
-        let Reply::DeleteRange(mut response) = self.propose(request).await? else {
-            return Err(mixed_up());
-        };
+        let method = "etcdserverpb.KV/DeleteRange";
+        let reply = self.propose(request, method, &extensions, delete_stats).await?;
+        let Reply::DeleteRange(mut response) = reply else { return Err(mixed_up()) };
         fill_revision(&self.server, &mut response.header);
         Ok(holding(response, held))
     }
@@ -154,14 +241,11 @@ impl kv_server::Kv for Kv {
         let bytes = apply::answer_bytes(&self.server.view(), &request);
         let held = self.hold(bytes, &extensions).await?;
         let mut response = if apply::is_read_only(&request) {
-            if !is_serializable(&request) {
-                self.server.linearizable().await.map_err(status)?;
-            }
-            let answer = apply::read(&self.server.view(), &request);
-            answer.map_err(|error| read_status(&error))?
+            self.read_txn(&request, &extensions).await?
         } else {
             let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
-            let Reply::Txn(response) = self.propose(request).await? else { return Err(mixed_up()) };
+            let reply = self.propose(request, TXN, &extensions, txn_stats).await?;
+            let Reply::Txn(response) = reply else { return Err(mixed_up()) };
             response
         };
         fill_revision(&self.server, &mut response.header);
@@ -173,6 +257,57 @@ impl kv_server::Kv for Kv {
         let mut response = self.server.compact(request.into_inner()).await.map_err(status)?;
         fill_revision(&self.server, &mut response.header);
         Ok(Response::new(response))
+    }
+}
+
+const TXN: &str = "etcdserverpb.KV/Txn";
+
+fn size(message: &impl Message) -> i64 {
+    i64::try_from(message.encoded_len()).unwrap_or(i64::MAX)
+}
+
+fn put_stats(asked: InternalRaftRequest, reply: Option<&Reply>) -> Stats {
+    let put = asked.put.unwrap_or_default();
+    Stats {
+        request_count: 1,
+        request_size: size(&put),
+        response_size: match reply {
+            Some(Reply::Put(response)) => size(response),
+            _ => 0,
+        },
+        content: describe::put(&put),
+        ..Stats::default()
+    }
+}
+
+fn delete_stats(asked: InternalRaftRequest, reply: Option<&Reply>) -> Stats {
+    let delete = asked.delete_range.unwrap_or_default();
+    let (response_count, response_size) = match reply {
+        Some(Reply::DeleteRange(response)) => (response.deleted, size(response)),
+        _ => (0, 0),
+    };
+    let (request_size, content) = (size(&delete), describe::delete_range(&delete));
+    Stats { request_count: 0, request_size, response_count, response_size, content }
+}
+
+fn txn_stats(asked: InternalRaftRequest, reply: Option<&Reply>) -> Stats {
+    let response = match reply {
+        Some(Reply::Txn(response)) => Some(response),
+        _ => None,
+    };
+    stats_of_txn(&asked.txn.unwrap_or_default(), response)
+}
+
+/// Of the branch that was taken.
+fn stats_of_txn(txn: &TxnRequest, response: Option<&TxnResponse>) -> Stats {
+    let Some(response) = response else { return Stats::default() };
+    let taken = if response.succeeded { &txn.success } else { &txn.failure };
+    Stats {
+        request_count: i64::try_from(taken.len()).unwrap_or(i64::MAX),
+        request_size: taken.iter().map(size).sum(),
+        response_count: 0,
+        response_size: size(response),
+        content: describe::txn(txn),
     }
 }
 

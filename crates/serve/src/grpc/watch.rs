@@ -11,9 +11,9 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
 use server::{Server, WatchCommands, WatchEvent, WatchItem, WatchOptions, WatchStream};
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 pub(crate) struct Watch {
     server: Server,
@@ -95,7 +95,7 @@ impl Conversation {
             }
             tokio::select! {
                 item = self.items.next() => match item {
-                    Some(item) => self.answer(item),
+                    Some(item) => self.timed_answer(item),
                     None => {
                         self.ended = true;
                         return Some(Err(api::Error::Stopped.into()));
@@ -107,6 +107,9 @@ impl Conversation {
                     Ok(None) => self.requests = None,
                     Err(status) => {
                         self.ended = true;
+                        if status.code() != Code::Cancelled {
+                            self.server.metrics().watches.receive_failures.inc();
+                        }
                         return Some(Err(too_large(status.message()).unwrap_or(status)));
                     }
                 },
@@ -125,6 +128,25 @@ impl Conversation {
             Some(RequestUnion::ProgressRequest(_)) => self.commands.progress(),
             // Compat: what is not known is passed over.
             None => {}
+        }
+    }
+
+    fn timed_answer(&mut self, item: WatchItem) {
+        let events = match &item {
+            WatchItem::Events { events, .. } => u32::try_from(events.len()).unwrap_or(u32::MAX),
+            _ => 0,
+        };
+        let progress = matches!(item, WatchItem::Progress { .. });
+        let began = Instant::now();
+        self.answer(item);
+        let (took, watches) = (began.elapsed(), &self.server.metrics().watches);
+        if events > 0 {
+            watches.event_sends.took(took);
+            watches.event_sends_each.took(took / events);
+        } else if progress {
+            watches.progress_sends.took(took);
+        } else {
+            watches.control_sends.took(took);
         }
     }
 

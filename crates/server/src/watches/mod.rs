@@ -7,6 +7,7 @@ mod hub;
 
 pub use hub::{WatchEvent, WatchItem, WatchOptions};
 
+use crate::metrics::{Metrics, Watching};
 use crate::shared::Shared;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hub::{Command, Hub, Outbox};
@@ -82,12 +83,14 @@ pub struct WatchStream {
     items: mpsc::Receiver<WatchItem>,
     /// Bytes in `items`.
     bytes: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
 /// The way to a stream's client: what does not fit into items or bytes is given back.
 struct StreamOutbox {
     items: mpsc::Sender<WatchItem>,
     bytes: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
 /// A stream's way to say something, for a task of its own.
@@ -116,11 +119,16 @@ impl crate::Server {
         let id = self.watches.ids.fetch_add(1, Ordering::Relaxed);
         let (sender, items) = mpsc::channel(OUTBOX_MAX);
         let bytes = Arc::<AtomicUsize>::default();
-        let outbox = StreamOutbox { items: sender, bytes: Arc::clone(&bytes) };
+        let metrics = Arc::clone(&self.shared.metrics);
+        let outbox = StreamOutbox {
+            items: sender,
+            bytes: Arc::clone(&bytes),
+            metrics: Arc::clone(&metrics),
+        };
         let inbox = self.watches.inbox.clone();
         // A thread that is gone closes the outbox, and the stream ends.
         let _ = inbox.send(Input::Open { id, outbox });
-        WatchStream { id, inbox, items, bytes }
+        WatchStream { id, inbox, items, bytes, metrics }
     }
 }
 
@@ -140,13 +148,27 @@ impl WatchStream {
     /// The next item; `None` once the member stops, or cut the stream off.
     pub async fn next(&mut self) -> Option<WatchItem> {
         let item = self.items.recv().await?;
-        self.bytes.fetch_sub(item.bytes(), Ordering::Relaxed);
+        self.taken(&item);
         Some(item)
+    }
+
+    fn taken(&self, item: &WatchItem) {
+        self.bytes.fetch_sub(item.bytes(), Ordering::Relaxed);
+        let events = item.events();
+        if events > 0 {
+            self.metrics.watches.pending.add(-signed(events));
+            self.metrics.watches.events.add(events as u64);
+        }
     }
 }
 
 impl Drop for WatchStream {
     fn drop(&mut self) {
+        // What comes from now on is given back to who sends it.
+        self.items.close();
+        while let Ok(item) = self.items.try_recv() {
+            self.taken(&item);
+        }
         // A thread that is gone has forgotten it.
         let _ = self.inbox.send(Input::Close { id: self.id });
     }
@@ -185,10 +207,13 @@ impl Outbox for StreamOutbox {
         if self.bytes.load(Ordering::Relaxed) >= OUTBOX_BYTES_MAX {
             return Err(item);
         }
-        let bytes = item.bytes();
+        let (bytes, events) = (item.bytes(), signed(item.events()));
+        let pending = &self.metrics.watches.pending;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        pending.add(events);
         self.items.try_send(item).map_err(|error| {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            pending.add(-events);
             match error {
                 TrySendError::Full(item) | TrySendError::Closed(item) => item,
             }
@@ -203,16 +228,21 @@ pub(crate) fn start(
     compacted: i64,
 ) -> (Watches, ChangesSender, JoinHandle<()>) {
     let (inbox_tx, inbox) = bounded(INBOX_MAX);
-    let views = shared.views.clone();
+    let (views, metrics) = (shared.views.clone(), Arc::clone(&shared.metrics));
     let hub = Hub::new(revision, compacted);
     let thread = std::thread::Builder::new().name("watch".to_owned());
-    let thread =
-        thread.spawn(move || run(hub, &views, &inbox)).expect("the system can start a thread");
+    let thread = thread
+        .spawn(move || run(hub, &views, &inbox, &metrics.watches))
+        .expect("the system can start a thread");
     let watches = Watches { inbox: inbox_tx.clone(), ids: Arc::default() };
     (watches, ChangesSender { inbox: inbox_tx }, thread)
 }
 
-fn run(mut hub: Hub<StreamOutbox>, views: &Views, inbox: &Receiver<Input>) {
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn run(mut hub: Hub<StreamOutbox>, views: &Views, inbox: &Receiver<Input>, metrics: &Watching) {
     let mut stuck_until: Option<Instant> = None;
     loop {
         let input = match stuck_until {
@@ -242,5 +272,9 @@ fn run(mut hub: Hub<StreamOutbox>, views: &Views, inbox: &Receiver<Input>) {
             let moved = hub.has_behind() && hub.catch_up(&views.latest());
             stuck_until = (hub.has_behind() && !moved).then(|| Instant::now() + RETRY);
         }
+        let [streams, watchers, behind] = hub.counts();
+        metrics.streams.set(signed(streams));
+        metrics.watchers.set(signed(watchers));
+        metrics.behind.set(signed(behind));
     }
 }
