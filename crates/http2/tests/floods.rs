@@ -40,14 +40,15 @@ async fn floods_end_the_connection() {
     let options = || Options {
         idle_frames_max: 1000,
         cancelled_max: 100,
-        // Pings are judged by their number here.
+        // The flood's own pings are no part of it.
         ping_interval_min: Duration::ZERO,
         ping_without_calls: true,
         ..Options::default()
     };
     let begin = frame(HEADERS, END_HEADERS, 1, &call(NEVER));
     flood("settings", options(), b"", |_| frame(SETTINGS, 0, 0, &setting(4, 1))).await;
-    flood("pings", options(), b"", |_| frame(PING, 0, 0, &[0; 8])).await;
+    let asked_too_often = Options { ping_interval_min: Duration::from_secs(5), ..options() };
+    flood("pings", asked_too_often, b"", |_| frame(PING, 0, 0, &[0; 8])).await;
     flood("priorities", options(), b"", |_| frame(PRIORITY, 0, 1, &[0; 5])).await;
     flood("of an extension", options(), b"", |_| frame(0x77, 0, 0, b"?")).await;
     flood("empty DATA", options(), &begin, |_| frame(DATA, 0, 1, b"")).await;
