@@ -324,6 +324,32 @@ async fn clients_that_ping_too_often_are_sent_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_calls_under_way() {
+    let mut client = Client::open(Options::default()).await;
+    client.send(&frame(HEADERS, END_HEADERS, 1, &call(NEVER))).await;
+    client.send(&frame(PING, 0, 0, &[0; 8])).await;
+    client.until(|frame| frame.kind == PING).await;
+    client.stop.take().expect("once").send(()).expect("it listens");
+    let first = client.until(|frame| frame.kind == GOAWAY).await;
+    assert_eq!((first.number(0), first.number(4)), (u32::MAX >> 1, 0));
+    let ping = client.until(|frame| frame.kind == PING).await;
+    // A request that was on its way is still taken, one behind the second GOAWAY is not.
+    client.call(3, ECHO, &message(b"last")).await;
+    assert_eq!(data(&client.answer(3).await), message(b"last"));
+    client.send(&frame(PING, ACK, 0, &ping.payload)).await;
+    let second = client.until(|frame| frame.kind == GOAWAY).await;
+    assert_eq!((second.number(0), second.number(4)), (3, 0));
+    client.call(5, ECHO, &message(b"too late")).await;
+    let answers = client.seen.kept.lock().expect("no test fails in it").pop().expect("one");
+    answers.answer(Bytes::from_static(b"done"));
+    assert_eq!(data(&client.answer(1).await), message(b"done"));
+    while let Some(frame) = client.next().await {
+        assert_ne!(frame.id, 5, "it is not answered");
+    }
+    client.hang_up().await.expect("in peace");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_without_calls_is_ended_in_peace() {
     let options = Options { idle_max: Some(Duration::from_secs(9)), ..Options::default() };
     let mut client = Client::open(options).await;

@@ -66,11 +66,9 @@ impl<T: Owner> Connection<T> {
         }
         let Some(key) = self.streams.find(head.id) else {
             self.connection_taken(head.len);
-            if head.id > self.last_id {
-                return Err(Violation::protocol("DATA of a stream that did not begin"));
-            }
+            self.began(head.id)?;
             self.flood.idle_frame(self.now)?;
-            if !self.forgotten.has(head.id) {
+            if self.away.takes(head.id) && !self.forgotten.has(head.id) {
                 self.put_reset(head.id, Reason::STREAM_CLOSED);
             }
             return Ok(None);
@@ -249,9 +247,12 @@ impl<T: Owner> Connection<T> {
         }
     }
 
-    /// A stream that is over may still be spoken of, one that did not begin may not.
+    /// A stream that is over may still be spoken of, and one that came too late to be taken: its
+    /// client may not have read our GOAWAY yet (RFC 9113, section 6.8). One that did not begin may
+    /// not.
     fn began(&self, id: u32) -> Result<(), Violation> {
-        let began = id <= self.last_id && !id.is_multiple_of(2);
+        let known = id <= self.last_id || !self.away.takes(id);
+        let began = known && !id.is_multiple_of(2);
         began.then_some(()).ok_or(Violation::protocol("a frame of a stream that did not begin"))
     }
 }
