@@ -187,7 +187,10 @@ impl Transport {
     }
 
     async fn process(&self, message: Message) -> Response<ResponseBody> {
-        if message.to() == self.shared.local.id && message.r#type().is_local() {
+        // An unknown type would read as a local one.
+        let kind = message.r#type.and_then(|kind| MessageType::try_from(kind).ok());
+        let local = kind.is_some_and(MessageType::is_local);
+        if message.to() == self.shared.local.id && local {
             // Compat: passed over, and not refused.
             warn!(from = message.from(), "ignored a message of a type that is not for the network");
             return no_content();
