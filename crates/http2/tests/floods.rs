@@ -113,6 +113,22 @@ async fn cancelled_calls_are_forgiven_with_time() {
     assert_eq!(data(&client.answer(1001).await), message(b"x"));
 }
 
+/// A client that wants one answer of a stream cancels it behind that, as often as it likes.
+#[tokio::test(start_paused = true)]
+async fn calls_cancelled_behind_an_answer_are_no_flood() {
+    let options = Options { cancelled_max: 10, ..Options::default() };
+    let mut client = Client::open(options).await;
+    for round in 0..500 {
+        let id = 2 * round + 1;
+        client.send(&frame(HEADERS, END_HEADERS, id, &call("/t.T/Stream"))).await;
+        client.send(&frame(DATA, 0, id, &message(b"once"))).await;
+        let answer = client.until(|frame| (frame.kind, frame.id) == (DATA, id)).await;
+        assert_eq!(answer.payload, message(b"once"));
+        client.send(&frame(RST_STREAM, 0, id, &[0, 0, 0, 8])).await;
+    }
+    client.hang_up().await.expect("in peace");
+}
+
 /// The client opens no window: messages pile up to a limit, and then the connection is cut.
 #[tokio::test]
 async fn answers_that_nobody_takes_are_bounded() {

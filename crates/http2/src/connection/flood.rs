@@ -2,8 +2,8 @@
 //!
 //! - Frames that neither begin nor carry a request take from a stock: settings, pings, empty DATA,
 //!   windows opened while nothing is sent. A request or an answer fills it up again.
-//! - Requests that are cancelled, or broken so that we cancel them, take from another, which
-//!   finished calls fill up one by one.
+//! - Requests that are cancelled before anything of an answer was sent, or broken so that we cancel
+//!   them, take from another, which finished calls fill up one by one.
 //! - Time fills up both.
 
 use crate::error::Violation;

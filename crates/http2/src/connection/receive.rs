@@ -212,8 +212,11 @@ impl<T: Owner> Connection<T> {
             return Err(Violation::frame_size("RST_STREAM has four bytes"));
         }
         let Some(key) = self.streams.find(head.id) else { return self.began(head.id) };
+        // Who had an answer has used what was done: a client that renews a lease once cancels its
+        // stream behind the first answer.
+        let answered = self.head_sent(key).unwrap_or_default();
         self.remove(key, Some(Reason(frame::number(payload))));
-        self.flood.broken(self.now)
+        if answered { Ok(()) } else { self.flood.broken(self.now) }
     }
 
     fn go_away(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Violation> {
