@@ -89,7 +89,7 @@ impl Api {
     {
         let uses = Arc::<Connection>::default();
         let client = Client { uses: Arc::clone(&uses), certificate };
-        let mut stream = Watched { stream, uses: Arc::clone(&uses) };
+        let mut stream = Watched { stream, uses: Arc::clone(&uses), first: Bytes::new() };
         let begun = tokio::select! {
             begun = tokio::time::timeout(OPENING_TIMEOUT, first_bytes(&mut stream)) => begun,
             _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -102,7 +102,8 @@ impl Api {
             if first[..] == *PREFACE {
                 self.serve_http2(stream, first, client, stopping).await;
             } else {
-                self.serve_http1(stream, first, client, stopping).await;
+                stream.first = first;
+                self.serve_http1(stream, client, stopping).await;
             }
         };
         tokio::select! {
@@ -157,7 +158,6 @@ impl Api {
     async fn serve_http1<S>(
         &self,
         stream: Watched<S>,
-        first: Bytes,
         client: Client,
         mut stopping: watch::Receiver<bool>,
     ) where
@@ -171,8 +171,7 @@ impl Api {
         });
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        let stream = TokioIo::new(Rewound { first, stream });
-        let connection = builder.serve_connection(stream, service).with_upgrades();
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
@@ -223,6 +222,8 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<B
 struct Watched<S> {
     stream: S,
     uses: Arc<Connection>,
+    /// What was read to find out what the client speaks, to be read again.
+    first: Bytes,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -231,7 +232,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let bytes = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first.split_to(bytes));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -280,62 +286,5 @@ impl<S> Watched<S> {
         if let Poll::Ready(Ok(1..)) = written {
             self.uses.moved();
         }
-    }
-}
-
-/// A stream whose first bytes were read already.
-struct Rewound<S> {
-    first: Bytes,
-    stream: S,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let bytes = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first.split_to(bytes));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
