@@ -17,7 +17,7 @@ use crate::Error;
 use apply::Reply;
 use bytes::Bytes;
 use raft::{LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage, RawNode, SoftState, StateType};
-use raftpb::{ConfChange, MembershipChange, Message, Snapshot};
+use raftpb::{ConfChange, Entry, MembershipChange, Message, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
 
@@ -220,6 +220,14 @@ impl Driver {
             last_index: self.raw.last_index(),
             decides_alone: self.alone_from.is_some_and(|from| from <= self.applied),
         }
+    }
+
+    /// Committed entries behind `after`, as far as the log has them in memory.
+    pub(crate) fn committed_entries(&self, after: u64) -> Vec<Entry> {
+        let committed = self.raw.basic_status().hard_state.commit();
+        let mut entries = self.raw.all_entries();
+        entries.retain(|entry| after < entry.index() && entry.index() <= committed);
+        entries
     }
 
     fn take(&mut self, input: Input, out: &mut Outbox) {

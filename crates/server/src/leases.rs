@@ -5,6 +5,7 @@
 //! `not a primary lessor`, for the client to go elsewhere.
 
 use crate::apply_loop::ApplyInput;
+use crate::shared::Shared;
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
 use bytes::Bytes;
@@ -52,9 +53,7 @@ impl Server {
         self.must_lead()?;
         let mut waited = false;
         loop {
-            let now = self.shared.now();
-            let renewed = self.shared.expiry().renew(id, now);
-            match renewed {
+            match self.shared.renew(id) {
                 Ok(Renewal::Renewed(ttl)) => return Ok(ttl),
                 Ok(Renewal::ForgetCheckpoint) => {
                     let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
@@ -134,6 +133,14 @@ impl Server {
 
     pub(crate) fn ask(&self, question: ApplyInput) -> Result<(), Error> {
         self.shared.apply.try_send(question).map_err(|_| api::Error::TooManyRequests.into())
+    }
+}
+
+impl Shared {
+    /// Gives a lease its whole time again, if this member counts its time.
+    pub(crate) fn renew(&self, id: i64) -> Result<Renewal, Refused> {
+        let now = self.now();
+        self.expiry().renew(id, now)
     }
 }
 

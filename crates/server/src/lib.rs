@@ -11,6 +11,7 @@
 //! - every thread and task is joined by [`Server::stop`].
 
 mod apply_loop;
+mod assemble;
 mod bootstrap;
 mod config;
 mod downgrade;
@@ -29,6 +30,8 @@ mod read;
 mod requests;
 mod shared;
 mod snapshot;
+#[doc(hidden)]
+pub mod stages;
 mod start;
 mod store_loop;
 mod tasks;

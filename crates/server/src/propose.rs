@@ -4,6 +4,7 @@
 //! large, or if the member stops; from then on it may be applied whatever its client is told.
 
 use crate::driver::Input;
+use crate::shared::Shared;
 use crate::waiters::{Answer, Waiter};
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, RequestHeader};
@@ -28,43 +29,55 @@ impl Server {
     }
 
     /// The same for those who do not wait: the waiter is told what it came to, maybe at once.
-    pub fn submit(&self, mut request: InternalRaftRequest, waiter: Waiter) {
-        let shared = &self.shared;
-        if shared.committed() > shared.applied_index() + APPLY_LAG_MAX {
-            return waiter(Err(api::Error::TooManyRequests.into()));
-        }
-        let id = shared.ids.next();
-        request.header = Some(RequestHeader { id, ..RequestHeader::default() });
-        let data = request.encode_to_vec();
-        if data.len() > shared.config.max_request_bytes {
-            return waiter(Err(api::Error::RequestTooLarge.into()));
-        }
-        self.register(id, Input::Propose { id, data: data.into() }, waiter);
-    }
-
-    /// Hands an input to the driver, whose outcome the waiter is told.
-    pub(crate) fn register(&self, id: u64, input: Input, waiter: Waiter) {
-        let shared = &self.shared;
-        let deadline = shared.now() + shared.config.request_timeout();
-        if shared.waiters.register(id, deadline, waiter)
-            && let Err(error) = self.tell(input)
-        {
-            shared.waiters.complete([(id, Err(error))]);
-        }
+    pub fn submit(&self, request: InternalRaftRequest, waiter: Waiter) {
+        self.shared.submit(request, waiter);
     }
 
     /// Hands an input to the driver without waiting.
     pub(crate) fn tell(&self, input: Input) -> Result<(), Error> {
-        self.shared.inbox.try_send(input).map_err(|error| match error {
-            TrySendError::Full(_) => api::Error::TooManyRequests.into(),
-            TrySendError::Disconnected(_) => api::Error::Stopped.into(),
-        })
+        self.shared.tell(input)
     }
 
     pub(crate) async fn wait_for(&self, id: u64, input: Input) -> Result<Reply, Error> {
         let (waiter, answer) = waiter();
-        self.register(id, input, waiter);
+        self.shared.register(id, input, waiter);
         answered(answer).await
+    }
+}
+
+impl Shared {
+    /// [`Server::submit`]; the request's id, or 0 if it was refused at once.
+    pub(crate) fn submit(&self, mut request: InternalRaftRequest, waiter: Waiter) -> u64 {
+        if self.committed() > self.applied_index() + APPLY_LAG_MAX {
+            waiter(Err(api::Error::TooManyRequests.into()));
+            return 0;
+        }
+        let id = self.ids.next();
+        request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+        let data = request.encode_to_vec();
+        if data.len() > self.config.max_request_bytes {
+            waiter(Err(api::Error::RequestTooLarge.into()));
+            return 0;
+        }
+        self.register(id, Input::Propose { id, data: data.into() }, waiter);
+        id
+    }
+
+    /// Hands an input to the driver, whose outcome the waiter is told.
+    pub(crate) fn register(&self, id: u64, input: Input, waiter: Waiter) {
+        let deadline = self.now() + self.config.request_timeout();
+        if self.waiters.register(id, deadline, waiter)
+            && let Err(error) = self.tell(input)
+        {
+            self.waiters.complete([(id, Err(error))]);
+        }
+    }
+
+    fn tell(&self, input: Input) -> Result<(), Error> {
+        self.inbox.try_send(input).map_err(|error| match error {
+            TrySendError::Full(_) => api::Error::TooManyRequests.into(),
+            TrySendError::Disconnected(_) => api::Error::Stopped.into(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all parts of a member share: numbers that one writes and many read, and the ways in.
 
 use crate::apply_loop::ApplyInput;
+use crate::bootstrap::Dirs;
 use crate::driver::Input;
 use crate::ids::Ids;
 use crate::waiters::Waiters;
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub id: u64,
     pub cluster_id: u64,
     pub config: Config,
+    pub dirs: Dirs,
     pub ids: Ids,
     pub waiters: Waiters,
     pub inbox: Sender<Input>,
@@ -43,10 +45,18 @@ pub(crate) struct Shared {
     pub learner: AtomicBool,
     /// The alarms, as last applied.
     pub alarms: RwLock<Arc<Vec<AlarmMember>>>,
-    /// When the process started, the beginning of its clock.
-    pub started: Instant,
+    pub clock: Clock,
     /// Set once the member stops.
     pub stopping: watch::Sender<bool>,
+}
+
+/// Where a member's time comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Clock {
+    /// The machine's clock, since the process started.
+    Since(Instant),
+    /// Whoever runs the member tells it the milliseconds.
+    Told(Arc<AtomicU64>),
 }
 
 /// What the driver lets others know.
@@ -107,9 +117,12 @@ impl Shared {
         self.expiry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Time since the process started.
+    /// Time on the member's clock.
     pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed()
+        match &self.clock {
+            Clock::Since(started) => started.elapsed(),
+            Clock::Told(millis) => Duration::from_millis(millis.load(Ordering::Relaxed)),
+        }
     }
 
     /// Waits until an index is applied and visible.

@@ -4,7 +4,7 @@
 use crate::Fatal;
 use crate::shared::Shared;
 use backend::{Compactor, Flusher, Step};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,41 +38,87 @@ pub(crate) struct Replacing {
     pub next: Receiver<(Flusher, Compactor)>,
 }
 
+/// The stage: the sides of the store that write.
+pub(crate) struct StoreStage {
+    pub flusher: Flusher,
+    pub compactor: Compactor,
+    pub live: mvcc::Views,
+    pub shared: Arc<Shared>,
+    /// Index of the last entry that the log has durably.
+    pub durable: Arc<AtomicU64>,
+    pub rewriting: bool,
+}
+
+impl StoreStage {
+    /// Whether there is something to write, or to rewrite.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.rewriting || self.flusher.wake_at().is_some()
+    }
+
+    /// Writes what is due.
+    pub(crate) fn write(&mut self) -> Result<(), Fatal> {
+        Ok(self.flusher.step(self.shared.now(), self.durable.load(Ordering::Acquire))?)
+    }
+
+    /// Writes and syncs all that may be written; the index the store is durable at.
+    pub(crate) fn sync(&mut self) -> Result<u64, Fatal> {
+        self.flusher.sync()?;
+        Ok(self.flusher.synced_index())
+    }
+
+    /// Does a part of a rewrite.
+    pub(crate) fn rewrite(&mut self) -> Result<Step, Fatal> {
+        let step = self.compactor.step(&self.live.judge(), REWRITE_BYTES)?;
+        self.rewriting = matches!(step, Step::Working | Step::Done { .. });
+        Ok(step)
+    }
+}
+
+/// Whoever owns the stage, to whoever has another store.
+pub(crate) trait StoreOwner: Send {
+    /// Lets go of the store, and goes on with the one that `next` opens.
+    fn replace(&mut self, next: &mut OpenNext<'_>) -> Result<(), Fatal>;
+}
+
+/// Opens the next store once the old one is closed.
+pub(crate) type OpenNext<'a> = dyn FnMut() -> Result<(Flusher, Compactor), Fatal> + 'a;
+
+impl StoreOwner for Sender<StoreRequest> {
+    fn replace(&mut self, open: &mut OpenNext<'_>) -> Result<(), Fatal> {
+        let (gone_tx, gone) = bounded(1);
+        let (next, next_rx) = bounded(1);
+        let ended = |_| Fatal::Ended { stage: "store" };
+        let replacing = Replacing { gone: gone_tx, next: next_rx };
+        self.send(StoreRequest::Replace(replacing)).map_err(|_| ended(RecvError))?;
+        gone.recv().map_err(ended)?;
+        next.send(open()?).map_err(|_| ended(RecvError))
+    }
+}
+
 /// Runs until all senders of requests are gone; what can be written is durable then.
-pub(crate) fn run(
-    mut flusher: Flusher,
-    mut compactor: Compactor,
-    live: mvcc::Views,
-    shared: &Arc<Shared>,
-    durable: &AtomicU64,
-    requests: &Receiver<StoreRequest>,
-) -> Result<(), Fatal> {
-    let mut rewriting = false;
+pub(crate) fn run(mut stage: StoreStage, requests: &Receiver<StoreRequest>) -> Result<(), Fatal> {
     loop {
-        let busy = rewriting || flusher.wake_at().is_some();
-        let request = requests.recv_timeout(if busy { PERIOD } else { IDLE_PERIOD });
-        flusher.step(shared.now(), durable.load(Ordering::Acquire))?;
+        let request = requests.recv_timeout(if stage.is_busy() { PERIOD } else { IDLE_PERIOD });
+        stage.write()?;
         match request {
             Ok(StoreRequest::Sync(answer)) => {
-                flusher.sync()?;
                 // Whoever asked may have gone.
-                let _ = answer.send(flusher.synced_index());
+                let _ = answer.send(stage.sync()?);
             }
             Ok(StoreRequest::Replace(Replacing { gone, next })) => {
+                let StoreStage { flusher, compactor, live, shared, durable, .. } = stage;
                 drop((flusher, compactor));
                 // Whoever asked may have gone; then there is no next one either.
                 let _ = gone.send(());
-                let Ok(parts) = next.recv() else { return Ok(()) };
-                (flusher, compactor) = parts;
+                let Ok((flusher, compactor)) = next.recv() else { return Ok(()) };
+                stage = StoreStage { flusher, compactor, live, shared, durable, rewriting: false };
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
-                flusher.sync()?;
-                return Ok(());
+                return stage.sync().map(drop);
             }
         }
         // One step at a time, so that what was applied does not wait for a rewrite.
-        let step = compactor.step(&live.judge(), REWRITE_BYTES)?;
-        rewriting = matches!(step, Step::Working | Step::Done { .. });
+        stage.rewrite()?;
     }
 }

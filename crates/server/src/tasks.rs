@@ -2,6 +2,7 @@
 //! the alarm.
 
 use crate::Server;
+use crate::shared::Shared;
 use crate::start::no_space_alarm;
 use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
 use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
@@ -118,25 +119,38 @@ pub(crate) async fn expire_leases(server: Server, mut terms: mpsc::Receiver<()>)
                 if began.is_none() {
                     return;
                 }
-                let extend = shared.config.election_timeout();
-                let (leads, now, mut expiry) = (shared.leads(), shared.now(), shared.expiry());
-                if leads && !expiry.is_primary() {
-                    expiry.promote(extend, now);
-                }
+                begin_term(shared);
             }
-            _ = period.tick() => {
-                let due = loop {
-                    let (now, mut expiry) = (shared.now(), shared.expiry());
-                    let due = expiry.due(now, REVOKE_BATCH);
-                    // One pass does so much work at most, so that renewals need not wait for it.
-                    if !due.is_empty() || expiry.next_wake().is_none_or(|next| next > now) {
-                        break due;
-                    }
-                };
-                revoke(&server, due).await;
-            }
+            _ = period.tick() => revoke(&server, due_leases(shared)).await,
         }
     }
+}
+
+/// A leader's term has begun: if it is this member's, it counts the time of all leases, extended.
+pub(crate) fn begin_term(shared: &Shared) {
+    let extend = shared.config.election_timeout();
+    let (leads, now, mut expiry) = (shared.leads(), shared.now(), shared.expiry());
+    if leads && !expiry.is_primary() {
+        expiry.promote(extend, now);
+    }
+}
+
+/// The leases that have run out.
+pub(crate) fn due_leases(shared: &Shared) -> Vec<i64> {
+    loop {
+        let (now, mut expiry) = (shared.now(), shared.expiry());
+        let due = expiry.due(now, REVOKE_BATCH);
+        // One pass does so much work at most, so that renewals need not wait for it.
+        if !due.is_empty() || expiry.next_wake().is_none_or(|next| next > now) {
+            return due;
+        }
+    }
+}
+
+/// The request that revokes a lease.
+pub(crate) fn revocation(id: i64) -> InternalRaftRequest {
+    let lease_revoke = Some(LeaseRevokeRequest { id });
+    InternalRaftRequest { lease_revoke, ..InternalRaftRequest::default() }
 }
 
 async fn revoke(server: &Server, due: Vec<i64>) {
@@ -148,9 +162,7 @@ async fn revoke(server: &Server, due: Vec<i64>) {
         }
         let server = server.clone();
         revokes.spawn(async move {
-            let lease_revoke = Some(LeaseRevokeRequest { id });
-            let request = InternalRaftRequest { lease_revoke, ..InternalRaftRequest::default() };
-            if let Err(error) = server.propose(request).await {
+            if let Err(error) = server.propose(revocation(id)).await {
                 tracing::warn!(lease_id = format!("{id:016x}"), %error, "failed to revoke lease");
             }
         });

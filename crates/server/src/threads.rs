@@ -21,6 +21,7 @@
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use raftpb::{HardState, Message, Snapshot};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -91,19 +92,74 @@ pub(crate) struct Stages<W, A> {
 /// the next group, as they would be behind a thread of the log's own, and a lone request saves
 /// three hand-overs. With others, the disk must not hold up what is sent to them.
 pub(crate) fn run_driver<W: Stage, A: Stage>(
-    mut driver: Driver,
+    mut turns: Turns<impl Outside>,
     ports: &DriverPorts,
     stages: &Stages<W, A>,
     tick_period: Duration,
-    mut outside: impl Outside,
 ) -> Result<(), crate::Fatal> {
     let ticker = tick(tick_period);
-    let (mut batch, mut out) = (Vec::new(), Outbox::default());
     loop {
-        driver.step(&mut batch, &mut out);
+        let turn = turns.next(ports, stages)?;
+        let batch = &mut turns.batch;
+        match turn {
+            Turn::Ended => return Ok(()),
+            Turn::Ran => {}
+            Turn::Handed => select! {
+                recv(ports.done) -> input => batch.extend(input),
+                recv(ports.inbox) -> input => batch.extend(input),
+                recv(ticker) -> _ => batch.push(Input::Tick),
+                recv(ports.stop) -> _ => return Ok(()),
+            },
+        }
+        if ticker.try_recv().is_ok() {
+            batch.push(Input::Tick);
+        }
+        turns.gather(ports);
+    }
+}
+
+/// What the driver's thread does again and again.
+pub(crate) struct Turns<O> {
+    pub driver: Driver,
+    pub outside: O,
+    /// What the next turn takes.
+    pub batch: Vec<Input>,
+    out: Outbox,
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// All work is handed on: the next turn waits for something to happen.
+    Handed,
+    /// A stage ran here, and its answers wait.
+    Ran,
+    /// A stage is gone.
+    Ended,
+}
+
+impl<O: Outside> Turns<O> {
+    pub(crate) fn new(driver: Driver, outside: O) -> Self {
+        Self { driver, outside, batch: Vec::new(), out: Outbox::default() }
+    }
+
+    /// Takes what has come meanwhile into the next turn.
+    pub(crate) fn gather(&mut self, ports: &DriverPorts) {
+        self.batch.extend(ports.done.try_iter());
+        self.batch.extend(ports.inbox.try_iter().take(BATCH_MAX));
+    }
+
+    /// One turn.
+    pub(crate) fn next<W: Stage, A: Stage>(
+        &mut self,
+        ports: &DriverPorts,
+        stages: &Stages<W, A>,
+    ) -> Result<Turn, crate::Fatal> {
+        let Self { driver, outside, batch, out } = self;
+        driver.step(batch, out);
         let (mut appends, mut applies) =
             (std::mem::take(&mut out.appends), std::mem::take(&mut out.applies));
-        outside.take(&mut out, driver.progress());
+        outside.take(out, driver.progress());
         let mut ran = false;
         if driver.serves_nobody_else() {
             // A stage whose thread has work in hand does all in order.
@@ -122,22 +178,11 @@ pub(crate) fn run_driver<W: Stage, A: Stage>(
         }
         let alive = appends.into_iter().all(|append| ports.appends.send(append).is_ok())
             && applies.into_iter().all(|apply| ports.applies.send(apply).is_ok());
-        if !alive {
-            return Ok(());
-        }
-        if !ran {
-            select! {
-                recv(ports.done) -> input => batch.extend(input),
-                recv(ports.inbox) -> input => batch.extend(input),
-                recv(ticker) -> _ => batch.push(Input::Tick),
-                recv(ports.stop) -> _ => return Ok(()),
-            }
-        }
-        if ticker.try_recv().is_ok() {
-            batch.push(Input::Tick);
-        }
-        batch.extend(ports.done.try_iter());
-        batch.extend(ports.inbox.try_iter().take(BATCH_MAX));
+        Ok(match (alive, ran) {
+            (false, _) => Turn::Ended,
+            (true, true) => Turn::Ran,
+            (true, false) => Turn::Handed,
+        })
     }
 }
 
@@ -157,18 +202,18 @@ pub(crate) struct WalSnapshot {
 }
 
 /// The log with what goes beside it.
-pub(crate) struct LogStage<D> {
+pub(crate) struct LogStage {
     pub stage: WalStage,
     /// Writes the files of snapshots that peers sent.
     pub snapshotter: Snapshotter,
     pub done: Sender<Input>,
-    /// Is told each group's last index before its answers leave.
-    pub durable: D,
+    /// The log's last index, told before a group's answers leave.
+    pub durable: Arc<AtomicU64>,
     /// Wakes the log's thread once the log wants its next file.
     pub nudge: Sender<()>,
 }
 
-impl<D: FnMut(u64) + Send> Stage for LogStage<D> {
+impl Stage for LogStage {
     fn run(&mut self, works: Vec<Message>) -> Result<(), crate::Fatal> {
         let (mut group, mut finished) = (Vec::with_capacity(works.len()), Vec::new());
         for work in works {
@@ -180,7 +225,7 @@ impl<D: FnMut(u64) + Send> Stage for LogStage<D> {
             group.push(request(work));
         }
         self.stage.step(&mut group, &mut finished)?;
-        (self.durable)(self.stage.wal_mut().last_index());
+        self.durable.store(self.stage.wal_mut().last_index(), Ordering::Release);
         for message in finished {
             // A driver that is gone needs no answer.
             let _ = self.done.send(Input::Appended(message));
@@ -193,9 +238,21 @@ impl<D: FnMut(u64) + Send> Stage for LogStage<D> {
     }
 }
 
+impl LogStage {
+    /// Notes a snapshot that the member has made.
+    pub(crate) fn record(&mut self, snapshot: WalSnapshot) -> Result<(), crate::Fatal> {
+        let WalSnapshot { record, lock_to, done } = snapshot;
+        self.stage.wal_mut().save_snapshot(&record)?;
+        self.stage.wal_mut().release_lock_to(lock_to);
+        // Whoever asked may have gone.
+        let _ = done.send(());
+        Ok(())
+    }
+}
+
 /// Runs the log until the driver is gone, and what the driver's thread leaves to it.
-pub(crate) fn run_log<D: FnMut(u64) + Send>(
-    log: &Mutex<LogStage<D>>,
+pub(crate) fn run_log(
+    log: &Mutex<LogStage>,
     appends: &Receiver<Message>,
     snapshots: &Receiver<WalSnapshot>,
     nudges: &Receiver<()>,
@@ -212,13 +269,7 @@ pub(crate) fn run_log<D: FnMut(u64) + Send>(
                 Err(_) => return Ok(()),
             },
             recv(snapshots) -> snapshot => match snapshot {
-                Ok(WalSnapshot { record, lock_to, done }) => {
-                    let mut log = lock(log);
-                    log.stage.wal_mut().save_snapshot(&record)?;
-                    log.stage.wal_mut().release_lock_to(lock_to);
-                    // Whoever asked may have gone.
-                    let _ = done.send(());
-                }
+                Ok(snapshot) => lock(log).record(snapshot)?,
                 Err(_) => snapshots = &nobody,
             },
             recv(nudges) -> _ => {
