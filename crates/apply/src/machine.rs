@@ -225,6 +225,12 @@ impl StateMachine {
         self.store.consistent_index()
     }
 
+    /// The term of that entry.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.store.term()
+    }
+
     /// The keys.
     #[must_use]
     pub fn mvcc(&self) -> &Mvcc {

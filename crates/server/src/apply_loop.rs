@@ -85,7 +85,7 @@ pub(crate) struct ApplyStage<O> {
     /// Has the databases that peers sent.
     pub snapshotter: Snapshotter,
     pub store: Box<dyn StoreOwner>,
-    /// Term of the last entry applied.
+    /// Term of the last entry applied since the start.
     pub term: u64,
     /// The compact revision that others know of.
     pub compacted: i64,
@@ -258,6 +258,7 @@ impl<O: Outside> ApplyStage<O> {
             Ok((flusher, compactor))
         })?;
         install::clean_up(&self.snapshotter, index);
+        self.shared.installed.store(index, Ordering::Release);
         self.term = term;
         self.shared.expiry().load(self.machine.lessor().list());
         self.show();
@@ -322,7 +323,9 @@ impl<O: Outside> ApplyStage<O> {
         let index = self.machine.consistent_index();
         let cluster = self.machine.cluster();
         let data = member::v2_store_json(cluster).into();
-        SnapshotState { index, term: self.term, data, conf_state: cluster.conf_state() }
+        // After a start the store may be ahead of what was applied since.
+        let term = self.machine.term();
+        SnapshotState { index, term, data, conf_state: cluster.conf_state() }
     }
 
     /// Does a part of the compaction under way.

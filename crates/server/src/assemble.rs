@@ -104,6 +104,7 @@ pub(crate) fn assemble<P: Peers>(
         reader: RwLock::new(restored.reader),
         raft: Arc::default(),
         applied: watch::Sender::new(booted.snapshot_index),
+        installed: AtomicU64::new(0),
         lead: watch::Sender::new(0),
         published: watch::Sender::new(false),
         // One that a crash interrupted ends again.

@@ -47,6 +47,11 @@ pub(crate) enum Input {
         id: u64,
         data: Bytes,
     },
+    /// The same, unless another leads: it is not passed on.
+    ProposeAsLeader {
+        id: u64,
+        data: Bytes,
+    },
     /// A change of members for the log.
     Configure {
         id: u64,
@@ -234,6 +239,7 @@ impl Driver {
         match input {
             Input::Tick => self.tick(),
             Input::Propose { id, data } => self.proposals.push((id, data)),
+            Input::ProposeAsLeader { id, data } => self.propose_as_leader(id, data, out),
             Input::Configure { id, change } => self.changes.push((id, change)),
             Input::Matches { id, answer } => {
                 // Whoever asked may have gone.
@@ -325,6 +331,15 @@ impl Driver {
         let status = self.raw.status();
         let own = status.progress.get(&self.id)?.matched;
         Some((status.progress.get(&id).map(|progress| progress.matched), own))
+    }
+
+    /// At once, as what else has come may end its lead. Whoever takes itself for the leader and is
+    /// none gets it into its own log at most, where it is never committed.
+    fn propose_as_leader(&mut self, id: u64, data: Bytes, out: &mut Outbox) {
+        let leads = self.raw.basic_status().soft_state.state == StateType::Leader;
+        if !leads || self.raw.propose(data).is_err() {
+            out.replies.push((id, Err(api::Error::NotLeader.into())));
+        }
     }
 
     /// Gives raft all proposals at once.

@@ -1,11 +1,14 @@
 //! Leases as clients see them: kept alive, looked at, listed.
 //!
-//! Only the leader counts their time. Compat: it answers nobody's renewal before it has made sure
-//! that it still leads, as etcd 3.5.14 and later do; what cannot be made sure of is
-//! `not a primary lessor`, for the client to go elsewhere.
+//! Only the leader counts their time. It answers nobody's renewal before it has made sure, by a
+//! round of reads, that it still leads: whoever leads after it gives every lease its whole time
+//! from then on. etcd (3.5.14 and later) does without the round if its raft loop went on lately,
+//! and then a leader that stood still may answer for another. What cannot be made sure of is `not
+//! a primary lessor`, for the client to go elsewhere.
 
 use crate::apply_loop::ApplyInput;
 use crate::shared::Shared;
+use crate::waiters::Waiter;
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
 use bytes::Bytes;
@@ -50,7 +53,7 @@ impl Server {
     /// # Errors
     /// [`api::Error::LeaseNotFound`]; that this member does not lead, as text.
     pub async fn lease_renew(&self, id: i64) -> Result<i64, Error> {
-        self.must_lead()?;
+        self.still_leads().await.map_err(|_| not_primary())?;
         let mut waited = false;
         loop {
             match self.shared.renew(id) {
@@ -137,6 +140,14 @@ impl Server {
 }
 
 impl Shared {
+    /// Tells the waiter once it is sure that this member led after this call.
+    pub(crate) fn confirm_lead(&self, waiter: Waiter) {
+        if !(self.leads() && self.expiry().is_primary()) {
+            return waiter(Err(not_primary()));
+        }
+        self.confirm(waiter);
+    }
+
     /// Gives a lease its whole time again, if this member counts its time.
     pub(crate) fn renew(&self, id: i64) -> Result<Renewal, Refused> {
         let now = self.now();

@@ -9,6 +9,7 @@ use crate::waiters::{Answer, Waiter};
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use apply::Reply;
+use bytes::Bytes;
 use crossbeam_channel::TrySendError;
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -28,7 +29,18 @@ impl Server {
         answered(answer).await
     }
 
-    /// The same for those who do not wait: the waiter is told what it came to, maybe at once.
+    /// The same of what only a leader may ask for: others refuse it, and nobody passes it on.
+    pub(crate) async fn propose_as_leader(
+        &self,
+        request: InternalRaftRequest,
+    ) -> Result<Reply, Error> {
+        let (waiter, answer) = waiter();
+        self.shared.submit_as_leader(request, waiter);
+        answered(answer).await
+    }
+
+    /// [`Server::propose`] for those who do not wait: the waiter is told what it came to, maybe at
+    /// once.
     pub fn submit(&self, request: InternalRaftRequest, waiter: Waiter) {
         self.shared.submit(request, waiter);
     }
@@ -43,11 +55,32 @@ impl Server {
         self.shared.register(id, input, waiter);
         answered(answer).await
     }
+
+    /// Waits until it is sure that this member led after this call.
+    pub(crate) async fn still_leads(&self) -> Result<(), Error> {
+        let (waiter, answer) = waiter();
+        self.shared.confirm_lead(waiter);
+        answered(answer).await.map(drop)
+    }
 }
 
 impl Shared {
     /// [`Server::submit`]; the request's id, or 0 if it was refused at once.
-    pub(crate) fn submit(&self, mut request: InternalRaftRequest, waiter: Waiter) -> u64 {
+    pub(crate) fn submit(&self, request: InternalRaftRequest, waiter: Waiter) -> u64 {
+        self.submit_with(request, waiter, |id, data| Input::Propose { id, data })
+    }
+
+    /// [`Server::propose_as_leader`].
+    pub(crate) fn submit_as_leader(&self, request: InternalRaftRequest, waiter: Waiter) -> u64 {
+        self.submit_with(request, waiter, |id, data| Input::ProposeAsLeader { id, data })
+    }
+
+    fn submit_with(
+        &self,
+        mut request: InternalRaftRequest,
+        waiter: Waiter,
+        input: impl FnOnce(u64, Bytes) -> Input,
+    ) -> u64 {
         if self.committed() > self.applied_index() + APPLY_LAG_MAX {
             waiter(Err(api::Error::TooManyRequests.into()));
             return 0;
@@ -59,7 +92,7 @@ impl Shared {
             waiter(Err(api::Error::RequestTooLarge.into()));
             return 0;
         }
-        self.register(id, Input::Propose { id, data: data.into() }, waiter);
+        self.register(id, input(id, data.into()), waiter);
         id
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub raft: Arc<RaftNumbers>,
     /// Index of the last entry that is applied and visible.
     pub applied: watch::Sender<u64>,
+    /// Index of the last snapshot that a leader sent, once it is installed.
+    pub installed: AtomicU64,
     /// Who leads; 0 for nobody.
     pub lead: watch::Sender<u64>,
     /// Whether the member has said who it is, and so serves.

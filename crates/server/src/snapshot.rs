@@ -12,6 +12,7 @@ use crate::threads::WalSnapshot;
 use crossbeam_channel::Sender;
 use raftpb::{Snapshot, SnapshotMetadata};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wal::snap::Snapshotter;
@@ -39,14 +40,17 @@ pub(crate) struct Saved {
 }
 
 impl Maker {
-    /// The next one is due once an index above this is applied.
+    /// The next one is due once an index above this is applied. One that a leader sent counts as
+    /// made: made again, its file would be torn for a moment, while the log begins with it.
     pub(crate) fn due(&self) -> u64 {
-        self.last + self.shared.config.snapshot_count
+        let installed = self.shared.installed.load(Ordering::Acquire);
+        self.last.max(installed) + self.shared.config.snapshot_count
     }
 
-    /// Writes the file, once the store has all of it durably: it is synced up to `synced`.
+    /// Writes the file, once the store has all of it durably: it is synced up to `synced`. After a
+    /// start the store may also be ahead of raft, which has yet to apply what is to go.
     pub(crate) fn save(&self, state: &SnapshotState, synced: u64) -> Result<Option<Saved>, Fatal> {
-        if synced < state.index {
+        if synced < state.index || self.shared.applied_index() < state.index {
             return Ok(None);
         }
         let conf_state = Some(state.conf_state.clone());

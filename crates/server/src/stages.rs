@@ -85,6 +85,7 @@ impl Stage {
 pub struct Did {
     pub appends: usize,
     pub snapshot_made: bool,
+    pub snapshot_logged: bool,
     pub snapshot_installed: bool,
     pub rewrote_segment: bool,
     /// Leases whose revocation was proposed, with the requests' ids.
@@ -112,6 +113,7 @@ pub struct Member {
     images: Vec<(Message, Image)>,
     /// Whether answers of a stage that ran inline wait for the driver.
     ran: bool,
+    installing: bool,
 }
 
 impl std::fmt::Debug for Member {
@@ -186,7 +188,15 @@ impl Member {
     fn of(mut parts: Parts<Mailbox>) -> Self {
         let store = StoreCell(Arc::new(Mutex::new(parts.store.take())));
         lock(&parts.stages.apply).store = Box::new(store.clone());
-        Self { parts, store, making: Making::No, asked: Vec::new(), images: Vec::new(), ran: true }
+        Self {
+            parts,
+            store,
+            making: Making::No,
+            asked: Vec::new(),
+            images: Vec::new(),
+            ran: true,
+            installing: false,
+        }
     }
 
     /// Its id.
@@ -239,11 +249,12 @@ impl Member {
                 self.ran =
                     self.parts.turns.next(&self.parts.ports, &self.parts.stages)? == Turn::Ran;
             }
-            Stage::Log => did.appends = self.run_log()?,
+            Stage::Log => self.run_log(&mut did)?,
             Stage::Apply => {
                 let works: Vec<Message> = self.parts.ends.applies.try_iter().collect();
                 did.snapshot_installed = works.iter().any(|work| work.snapshot.is_some());
                 self.apply().run(works)?;
+                self.installing &= !did.snapshot_installed;
             }
             Stage::Questions => self.answer(),
             Stage::Compaction => {
@@ -268,7 +279,8 @@ impl Member {
             }
             Stage::Leases => {
                 for id in tasks::due_leases(self.shared()) {
-                    let request = self.shared().submit(tasks::revocation(id), Box::new(drop));
+                    let request =
+                        self.shared().submit_as_leader(tasks::revocation(id), Box::new(drop));
                     did.revoking.push((id, request));
                 }
             }
@@ -277,10 +289,12 @@ impl Member {
         Ok(did)
     }
 
-    fn run_log(&mut self) -> Result<usize, Fatal> {
+    fn run_log(&mut self, did: &mut Did) -> Result<(), Fatal> {
         let (log, ends) = (&self.parts.stages.log, &self.parts.ends);
         let works: Vec<Message> = ends.appends.try_iter().collect();
-        let appends = works.len();
+        did.appends = works.len();
+        did.snapshot_logged = works.iter().any(|work| work.snapshot.is_some());
+        self.installing |= did.snapshot_logged;
         if !works.is_empty() {
             lock(log).run(works)?;
         } else if let Ok(snapshot) = ends.wal_snapshots.try_recv() {
@@ -288,7 +302,7 @@ impl Member {
         } else if ends.log_nudges.try_recv().is_ok() {
             lock(log).stage.idle()?;
         }
-        Ok(appends)
+        Ok(())
     }
 
     fn answer(&mut self) {
@@ -436,14 +450,16 @@ impl Member {
         self.parts.watches.open(outbox)
     }
 
-    /// Gives a lease its whole time again.
+    /// Tells the waiter once it is sure that this member led after this call.
+    pub fn confirm_lead(&self, waiter: Waiter) {
+        self.shared().confirm_lead(waiter);
+    }
+
+    /// Gives a lease its whole time again, once that is sure.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn renew(&self, id: i64) -> Result<Renewal, Refused> {
-        if !self.shared().leads() {
-            return Err(Refused::NotPrimary);
-        }
         self.shared().renew(id)
     }
 
@@ -475,6 +491,18 @@ impl Member {
     /// The state machine, between two batches.
     pub fn with_machine<T>(&self, look: impl FnOnce(&StateMachine) -> T) -> T {
         look(&self.apply().machine)
+    }
+
+    /// Index of the last entry that the log has durably.
+    #[must_use]
+    pub fn log_durable(&self) -> u64 {
+        lock(&self.parts.stages.log).durable.load(Ordering::Acquire)
+    }
+
+    /// Whether a snapshot from a leader is in the log, and its store not in place yet.
+    #[must_use]
+    pub fn installs(&self) -> bool {
+        self.installing
     }
 
     /// Index up to which the store is durable.

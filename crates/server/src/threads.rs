@@ -220,7 +220,8 @@ impl Stage for LogStage {
             if let Some(snapshot) = &work.snapshot {
                 // What came before it is in the log before it.
                 self.stage.step(&mut group, &mut finished)?;
-                save_received(&mut self.stage, &self.snapshotter, snapshot)?;
+                let state = HardState { term: work.term, vote: work.vote, commit: work.commit };
+                save_received(&mut self.stage, &self.snapshotter, snapshot, state)?;
             }
             group.push(request(work));
         }
@@ -282,12 +283,17 @@ pub(crate) fn run_log(
     }
 }
 
-/// Makes a received snapshot durable: its file, then its record, which the hard state that comes
-/// with it makes count. Its database was durable before raft heard of it.
+/// Makes a received snapshot durable: its file, then its record, then the hard state that makes
+/// the record count. Its database was durable before raft heard of it.
+///
+/// That it is committed is synced by itself, before entries behind it are written, which would
+/// follow a gap if it were lost, and before the leader hears that it is here (etcd
+/// `raft.go: Force WAL to fsync its hard state`).
 fn save_received(
     stage: &mut WalStage,
     snapshotter: &Snapshotter,
     snapshot: &Snapshot,
+    state: HardState,
 ) -> Result<(), crate::Fatal> {
     snapshotter.save_snap(snapshot)?;
     let metadata = snapshot.metadata.clone().unwrap_or_default();
@@ -297,6 +303,9 @@ fn save_received(
         conf_state: metadata.conf_state,
     };
     stage.wal_mut().save_snapshot(&record)?;
+    let hard_state = HardState { commit: Some(snapshot.index()), ..state };
+    let commits_it = Append { hard_state, entries: Vec::new(), must_sync: true, token: () };
+    stage.step(&mut vec![commits_it], &mut Vec::new())?;
     stage.wal_mut().release_lock_to(snapshot.index());
     Ok(())
 }

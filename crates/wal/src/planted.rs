@@ -29,12 +29,14 @@ pub enum Bug {
     ReplacedEntriesReturn,
     /// A snapshot from a leader does not drop what stands behind it.
     ReceivedSnapshotKeepsLog,
+    /// The second record of a snapshot from a leader drops the entries behind it.
+    RepeatedSnapshotDropsLog,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
     /// All there are.
-    pub const ALL: [Bug; 11] = [
+    pub const ALL: [Bug; 12] = [
         Bug::VoteNotSynced,
         Bug::AcknowledgesBeforeSync,
         Bug::CrcNotChained,
@@ -46,6 +48,7 @@ impl Bug {
         Bug::SnapshotNameNotSynced,
         Bug::ReplacedEntriesReturn,
         Bug::ReceivedSnapshotKeepsLog,
+        Bug::RepeatedSnapshotDropsLog,
     ];
 }
 

@@ -24,11 +24,12 @@ mod oracle;
 mod plan;
 mod rng;
 mod seeds;
+pub mod servers;
 mod store;
 mod trace;
 mod world;
 
-pub use coverage::{Coverage, Point};
+pub use coverage::{Counters, Coverage, Point};
 pub use oracle::Violation;
 pub use seeds::{Failure, Summary, run, run_all};
 pub use world::Outcome;
