@@ -21,6 +21,10 @@ mod kv;
 mod lessor;
 mod machine;
 mod membership;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod reply;
 mod txn;
 

@@ -1,6 +1,7 @@
 //! The state machine: what it holds, and one batch of entries.
 
 use crate::kv::Failure;
+use crate::planted::{self, Bug};
 use crate::{Alarms, Image, Reply};
 use api::etcdserverpb::InternalRaftRequest;
 use backend::{Buckets, Opened, Reader, Store};
@@ -193,6 +194,9 @@ impl StateMachine {
     /// Ends a batch: all of it is one frame of the store, and readers see it.
     pub fn commit(&mut self, index: u64, term: u64) {
         if index > self.store.consistent_index() {
+            if planted::is(Bug::IndexApartFromFrame) {
+                self.store.commit(self.store.consistent_index(), self.store.term());
+            }
             self.store.commit(index, term);
             self.mvcc.publish();
         }

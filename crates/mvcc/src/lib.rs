@@ -24,6 +24,10 @@ mod hash;
 pub mod index;
 mod order;
 mod past;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod range;
 mod read;
 mod restore;

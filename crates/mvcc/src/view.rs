@@ -6,6 +6,7 @@
 
 use crate::hash::{HashJob, KeyHash, Parameters};
 use crate::index::Index;
+use crate::planted::{self, Bug};
 use crate::range::Scope;
 use crate::read::{self, Read};
 use crate::{Error, Result};
@@ -180,7 +181,7 @@ impl Live for Judge {
 
     fn is_live(&self, key: &[u8], revision: Revision) -> bool {
         if revision.main > self.snapshot.revision {
-            return true;
+            return !planted::is(Bug::CompactorDropsUnpublished);
         }
         self.snapshot.index.get(key).is_some_and(|history| history.contains(revision))
     }

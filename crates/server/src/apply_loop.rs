@@ -10,6 +10,7 @@
 
 use crate::driver::{Applied, Input};
 use crate::install;
+use crate::planted::{self, Bug};
 use crate::shared::Shared;
 use crate::store_loop::StoreOwner;
 use crate::threads::{Stage, lock, tell_applied};
@@ -324,7 +325,8 @@ impl<O: Outside> ApplyStage<O> {
         let cluster = self.machine.cluster();
         let data = member::v2_store_json(cluster).into();
         // After a start the store may be ahead of what was applied since.
-        let term = self.machine.term();
+        let lifes = planted::is(Bug::SnapshotTermOfThisLife);
+        let term = if lifes { self.term } else { self.machine.term() };
         SnapshotState { index, term, data, conf_state: cluster.conf_state() }
     }
 

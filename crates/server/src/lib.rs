@@ -17,6 +17,7 @@ mod config;
 mod downgrade;
 mod driver;
 mod error;
+mod forward;
 mod headers;
 mod ids;
 mod image;
@@ -25,6 +26,10 @@ mod join;
 mod leases;
 mod link;
 mod members;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod propose;
 mod read;
 mod requests;
@@ -36,6 +41,7 @@ mod start;
 mod store_loop;
 mod tasks;
 mod threads;
+mod versions;
 mod waiters;
 mod watches;
 
@@ -44,6 +50,7 @@ pub use error::{Error, Fatal};
 pub use headers::Headers;
 pub use image::ImageStream;
 pub use leases::LeaseTimes;
+pub use members::NOT_A_LEARNER;
 pub use requests::Status;
 pub use start::Server;
 pub use waiters::{Answer, Waiter};

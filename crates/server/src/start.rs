@@ -11,7 +11,7 @@ use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
 use crate::threads::{self, LogStage};
 use crate::watches::{self, Watches};
-use crate::{Config, Fatal, image, tasks};
+use crate::{Config, Fatal, image, tasks, versions};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
 use crossbeam_channel::Sender;
 use mvcc::Changes;
@@ -135,8 +135,10 @@ impl Server {
         let mut join = JoinSet::new();
         let snapshots = Snapshots { maker: parts.maker, store: ends.store.clone(), wal: ends.wal };
         join.spawn(snapshots.run());
+        join.spawn(tasks::advance_ticks(server.clone_for_task()));
         join.spawn(tasks::publish(server.clone_for_task()));
-        join.spawn(tasks::decide_version(server.clone_for_task()));
+        join.spawn(versions::decide(server.clone_for_task()));
+        join.spawn(versions::end_downgrade(server.clone_for_task()));
         join.spawn(tasks::expire_waiters(server.clone_for_task()));
         join.spawn(tasks::expire_leases(server.clone_for_task(), ends.terms));
         join.spawn(tasks::raise_no_space(server.clone_for_task(), ends.alarms));
@@ -171,9 +173,10 @@ impl Server {
         }
     }
 
-    /// Stops the member: requests are refused, and all that was acknowledged is durable. Does
-    /// nothing the second time.
+    /// Stops the member: a lead is handed over, requests are refused, and all that was
+    /// acknowledged is durable. Does nothing the second time.
     pub async fn stop(&self) {
+        self.hand_over().await;
         self.shared.stop();
         let running = lock(&self.running).take();
         let Some(Running { threads, mut tasks, stop, store }) = running else { return };

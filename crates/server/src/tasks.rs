@@ -1,15 +1,19 @@
-//! What a member does by itself: say who it is, decide the cluster's version, end leases, raise
-//! the alarm.
+//! What a member does by itself: say who it is, end leases, raise the alarm.
 
 use crate::Server;
+use crate::driver::Input;
 use crate::shared::Shared;
 use crate::start::no_space_alarm;
 use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
-use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use api::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use lease::REVOKE_BATCH;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+/// For how long others are waited for after the start, and how often they are looked at.
+const PEERS_PATIENCE: Duration = Duration::from_secs(5);
+const PEERS_PERIOD: Duration = Duration::from_millis(50);
 
 /// How often leases are looked at.
 const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
@@ -22,9 +26,6 @@ const REVOKES_AT_ONCE: usize = 16;
 
 /// How long a member waits before it says again who it is.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
-
-/// How often the cluster's version is looked at.
-const VERSION_PERIOD: Duration = Duration::from_secs(4);
 
 /// Says until it is heard what the member is called and where clients find it.
 pub(crate) async fn publish(server: Server) {
@@ -69,34 +70,24 @@ pub(crate) async fn publish(server: Server) {
     );
 }
 
-/// The leader decides the version once there is a leader, and looks again from time to time.
-pub(crate) async fn decide_version(server: Server) {
-    let shared = &server.shared;
-    loop {
-        let mut lead = shared.lead.subscribe();
-        let cluster = shared.cluster();
-        // With other members their versions count too; asking them is not built yet.
-        if shared.leads() && cluster.members().len() == 1 {
-            let (version, servers) = (cluster.version(), Some(member::SERVER_VERSION));
-            match member::decide_cluster_version(version, servers, &cluster.downgrade()) {
-                Ok(Some(version)) => set_version(&server, version).await,
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "failed to monitor cluster version"),
-            }
-        }
-        tokio::select! {
-            _ = lead.changed() => {}
-            () = tokio::time::sleep(VERSION_PERIOD) => {}
-        }
+/// A member that starts where others answer hears of a leader soon, if there is one: all but two
+/// ticks of its first election timeout are taken off. Where nobody answers, there is nobody to
+/// elect it.
+pub(crate) async fn advance_ticks(server: Server) {
+    if !server.shared.config.initial_election_tick_advance {
+        return;
     }
-}
-
-async fn set_version(server: &Server, version: member::Version) {
-    let set = ClusterVersionSetRequest { ver: version.to_string() };
-    let request =
-        InternalRaftRequest { cluster_version_set: Some(set), ..InternalRaftRequest::default() };
-    if let Err(error) = server.propose(request).await {
-        tracing::warn!(%error, "failed to set the cluster version");
+    let since = tokio::time::Instant::now();
+    while since.elapsed() < PEERS_PATIENCE {
+        tokio::time::sleep(PEERS_PERIOD).await;
+        // Compat: one other alone does not count.
+        if server.transport.active_peers() > 1 {
+            for _ in 2..server.shared.config.election_ticks {
+                // One that has so much to do needs no ticks.
+                let _ = server.tell(Input::Tick);
+            }
+            return;
+        }
     }
 }
 

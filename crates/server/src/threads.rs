@@ -19,6 +19,7 @@
 //! ends the process.
 
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
+use crate::planted::{self, Bug};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use raftpb::{HardState, Message, Snapshot};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -304,7 +305,8 @@ fn save_received(
     };
     stage.wal_mut().save_snapshot(&record)?;
     let hard_state = HardState { commit: Some(snapshot.index()), ..state };
-    let commits_it = Append { hard_state, entries: Vec::new(), must_sync: true, token: () };
+    let must_sync = !planted::is(Bug::SnapshotNotCommitted);
+    let commits_it = Append { hard_state, entries: Vec::new(), must_sync, token: () };
     stage.step(&mut vec![commits_it], &mut Vec::new())?;
     stage.wal_mut().release_lock_to(snapshot.index());
     Ok(())
@@ -320,4 +322,43 @@ fn request(message: Message) -> Append<Message> {
 pub(crate) fn tell_applied(done: &Sender<Input>, applied: Applied) {
     // A driver that is gone needs no answer.
     let _ = done.send(Input::Applied(applied));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raftpb::{ConfState, SnapshotMetadata};
+    use std::path::Path;
+    use vfs::{Fs, MemFs};
+
+    #[test]
+    fn a_received_snapshot_that_was_answered_counts_after_a_crash() {
+        let disk = MemFs::new();
+        let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+        let (wal_dir, snap_dir) = (Path::new("/wal"), Path::new("/snap"));
+        fs.create_dir_all(snap_dir).unwrap();
+        let options = wal::Options { segment_bytes: 4096, sync: true };
+        let wal = wal::Wal::create(Arc::clone(&fs), wal_dir, b"m", options).unwrap();
+        let (done, answers) = done_channel();
+        let mut log = LogStage {
+            stage: WalStage::new(wal),
+            snapshotter: Snapshotter::new(fs, snap_dir),
+            done,
+            durable: Arc::default(),
+            nudge: nudge_channel().0,
+        };
+        let conf_state = Some(ConfState { voters: vec![1, 2], ..ConfState::default() });
+        let metadata = SnapshotMetadata { conf_state, index: Some(10), term: Some(2) };
+        let snapshot = Snapshot { data: Some("state".into()), metadata: Some(metadata) };
+        let (term, vote, commit) = (Some(2), Some(0), Some(10));
+        let message =
+            Message { snapshot: Some(snapshot), term, vote, commit, ..Message::default() };
+        log.run(vec![message]).unwrap();
+        assert_eq!(answers.len(), 1);
+        for seed in 0..50 {
+            let crashed = disk.crash(seed);
+            let records = wal::valid_snapshot_entries(&crashed, wal_dir).unwrap();
+            assert_eq!(records.last().map(|record| record.index()), Some(10), "seed {seed}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! the last lines are kept for the messages of failed tests.
 
 use crate::{PATIENCE, Program};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -27,6 +28,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// The members of the cluster that it joins, as `name=url,...`; empty for one of its own.
     pub joins: String,
+    /// Its name; `m` if empty.
+    pub name: String,
     /// Schemes of the URLs on which clients are listened to; `http` if empty.
     pub client_schemes: Vec<&'static str>,
     /// The scheme of its peer URL; `http` if empty.
@@ -49,6 +52,10 @@ impl Options {
         self
     }
 
+    fn name(&self) -> &str {
+        if self.name.is_empty() { "m" } else { &self.name }
+    }
+
     fn peer_scheme(&self) -> &str {
         if self.peer_scheme.is_empty() { "http" } else { self.peer_scheme }
     }
@@ -63,6 +70,10 @@ pub struct Server {
     options: Options,
     client: SocketAddr,
     peer: SocketAddr,
+    /// The members of the cluster that it begins with others; empty for one of its own.
+    begins: String,
+    /// Where others are told to find it, if not where it listens.
+    advertised: Option<String>,
     folder: TempDir,
 }
 
@@ -85,6 +96,16 @@ impl Server {
         server
     }
 
+    /// Makes it begin a cluster with others, `name=url,...`, when it is first started.
+    pub(crate) fn begin(&mut self, members: &str) {
+        self.begins = members.to_owned();
+    }
+
+    /// Has others told another URL than the one on which it listens for them.
+    pub(crate) fn advertise(&mut self, url: String) {
+        self.advertised = Some(url);
+    }
+
     /// A server that has its folder and ports, and is not started.
     ///
     /// # Panics
@@ -95,7 +116,8 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let log = Arc::default();
         let program = program.clone();
-        Self { child: None, log, program, options, client, peer, folder }
+        let (begins, advertised) = (String::new(), None);
+        Self { child: None, log, program, options, client, peer, begins, advertised, folder }
     }
 
     /// Starts it on the folder that it left, and waits until it is ready.
@@ -119,18 +141,21 @@ impl Server {
         };
         let urls = schemes.iter().map(|scheme| format!("{scheme}://{}", self.client));
         let client = urls.collect::<Vec<_>>().join(",");
-        let peer = self.peer_url();
+        let (peer, advertised) = (self.listen_peer_url(), self.peer_url());
         let mut command = Command::new(&self.program.path);
-        let mut members = format!("m={peer}");
-        if !self.options.joins.is_empty() {
+        let mut members = format!("{}={advertised}", self.options.name());
+        if !self.begins.is_empty() {
+            members.clone_from(&self.begins);
+        } else if !self.options.joins.is_empty() {
             members = format!("{},{members}", self.options.joins);
             command.arg("--initial-cluster-state=existing");
         }
-        command.args(["--name=m", "--logger=zap"]).arg("--data-dir").arg(self.data_dir());
+        command.arg(format!("--name={}", self.options.name()));
+        command.arg("--logger=zap").arg("--data-dir").arg(self.data_dir());
         command.arg(format!("--listen-client-urls={client}"));
         command.arg(format!("--advertise-client-urls={client}"));
         command.arg(format!("--listen-peer-urls={peer}"));
-        command.arg(format!("--initial-advertise-peer-urls={peer}"));
+        command.arg(format!("--initial-advertise-peer-urls={advertised}"));
         command.arg(format!("--initial-cluster={members}")).args(&self.options.flags);
         // Unix sockets that look like addresses lie there.
         command.current_dir(self.folder.path());
@@ -182,6 +207,26 @@ impl Server {
         child.wait().expect("a killed child ends");
     }
 
+    /// Asks it to end, as a service manager does.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn terminate(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        let pid = Pid::from_child(child);
+        kill_process(pid, Signal::TERM).expect("a child can be asked to end");
+    }
+
+    /// Waits until it has ended by itself, so that it can be started again.
+    ///
+    /// # Panics
+    /// If it does not end in time; its log is in the message.
+    pub fn reap(&mut self) {
+        assert!(self.wait_ended(PATIENCE), "it does not end; its log:\n{}", self.log());
+        let mut child = self.child.take().expect("it was started");
+        child.wait().expect("a child can be waited for");
+    }
+
     /// Whether its process is there.
     pub fn runs(&mut self) -> bool {
         let ended = |child: &mut Child| child.try_wait().expect("a child can be asked for");
@@ -222,10 +267,20 @@ impl Server {
         self.peer
     }
 
-    /// The same, as other members know it.
+    /// Its address, as other members know it.
     #[must_use]
     pub fn peer_url(&self) -> String {
+        self.advertised.clone().unwrap_or_else(|| self.listen_peer_url())
+    }
+
+    fn listen_peer_url(&self) -> String {
         format!("{}://{}", self.options.peer_scheme(), self.peer)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.options.name()
     }
 
     /// A folder that is its own.
