@@ -7,8 +7,8 @@
 /// A mistake, at the place that asks [`is`] for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
-    /// What was written and is not published yet counts as dead.
-    CompactorDropsUnpublished,
+    /// Who reads what a compaction has dropped meanwhile finds nothing, and is not told why.
+    DroppedReadsAsNothing,
     /// A compaction drops the newest value that it must keep, if that is its own revision.
     CompactionDropsNewest,
 }
@@ -16,7 +16,7 @@ pub enum Bug {
 #[cfg(feature = "planted-bugs")]
 impl Bug {
     /// All there are.
-    pub const ALL: [Bug; 2] = [Bug::CompactorDropsUnpublished, Bug::CompactionDropsNewest];
+    pub const ALL: [Bug; 2] = [Bug::DroppedReadsAsNothing, Bug::CompactionDropsNewest];
 }
 
 #[cfg(feature = "planted-bugs")]

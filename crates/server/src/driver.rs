@@ -362,8 +362,10 @@ impl Driver {
     /// At once, as what else has come may end its lead. Whoever takes itself for the leader and is
     /// none gets it into its own log at most, where it is never committed.
     fn propose_as_leader(&mut self, id: u64, data: Bytes, out: &mut Outbox) {
-        let leads = self.raw.basic_status().soft_state.state == StateType::Leader
-            || planted::is(Bug::RevocationsPassedOn);
+        if planted::is(Bug::RevocationsPassedOn) {
+            return self.proposals.push((id, data));
+        }
+        let leads = self.raw.basic_status().soft_state.state == StateType::Leader;
         if !leads || self.raw.propose(data).is_err() {
             out.replies.push((id, Err(api::Error::NotLeader.into())));
         }

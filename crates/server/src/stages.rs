@@ -51,8 +51,10 @@ pub enum Stage {
     Questions,
     /// A part of a compaction of revisions.
     Compaction,
-    /// The streams of watchers.
+    /// The streams of watchers: what has come.
     Watch,
+    /// Those of them that are behind.
+    CatchUp,
     /// A snapshot of the log, one step of it.
     Snapshot,
     /// A leader's term begins for its leases.
@@ -67,13 +69,14 @@ pub enum Stage {
 
 impl Stage {
     /// Those that have work or not; the others are due from time to time.
-    pub const WOKEN: [Stage; 8] = [
+    pub const WOKEN: [Stage; 9] = [
         Stage::Driver,
         Stage::Log,
         Stage::Apply,
         Stage::Questions,
         Stage::Compaction,
         Stage::Watch,
+        Stage::CatchUp,
         Stage::Snapshot,
         Stage::Term,
     ];
@@ -227,7 +230,8 @@ impl Member {
             Stage::Apply => !ends.applies.is_empty(),
             Stage::Questions => !ends.questions.is_empty(),
             Stage::Compaction => self.apply().compacting,
-            Stage::Watch => self.parts.hub.has_inputs() || self.parts.hub.has_behind(),
+            Stage::Watch => self.parts.hub.has_inputs(),
+            Stage::CatchUp => self.parts.hub.has_behind(),
             Stage::Snapshot => match self.making {
                 Making::No => self.applied() > self.parts.maker.due(),
                 _ => true,
@@ -263,6 +267,9 @@ impl Member {
             }
             Stage::Watch => {
                 self.parts.hub.take(None);
+            }
+            // What was published since is in the view, and not taken yet.
+            Stage::CatchUp => {
                 self.parts.hub.catch_up();
             }
             Stage::Snapshot => did.snapshot_made = self.make_snapshot()?,

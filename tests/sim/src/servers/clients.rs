@@ -53,11 +53,12 @@ impl World {
             return self.after(20, Event::ClientActs(at));
         }
         let op = self.draw_op(at);
-        let leader = self.leader().filter(|_| {
-            let odds = if matches!(op, Op::Renew(_)) { 850 } else { 500 };
-            self.rng.per_mille(odds)
-        });
-        let n = leader.unwrap_or_else(|| self.rng.pick(&up));
+        // Whoever takes itself for the leader will do.
+        let leads = |n: &u64| self.places[n].process.as_ref().is_some_and(|its| its.raft().leads);
+        let leaders: Vec<u64> = up.iter().copied().filter(leads).collect();
+        let odds = if matches!(op, Op::Renew(_)) { 850 } else { 500 };
+        let to_leader = !leaders.is_empty() && self.rng.per_mille(odds);
+        let n = self.rng.pick(if to_leader { &leaders } else { &up });
         self.ask(at, op, n);
     }
 

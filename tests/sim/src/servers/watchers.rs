@@ -118,9 +118,9 @@ impl World {
             }
         }
         // Its hub looks now and then who has room again.
-        if self.places.get_mut(&n).is_some_and(|place| place.woken.insert(Stage::Watch)) {
+        if self.places.get_mut(&n).is_some_and(|place| place.woken.insert(Stage::CatchUp)) {
             let delay = self.rng.between(1, 20);
-            self.after(delay, Event::Step(n, life, Stage::Watch));
+            self.after(delay, Event::Step(n, life, Stage::CatchUp));
         }
     }
 

@@ -261,6 +261,7 @@ impl World {
         let (life, healing) = (self.life_of(n), self.healing);
         let Some(place) = self.places.get(&n) else { return };
         let Some(member) = &place.process else { return };
+        let installs = member.installs();
         let wanted = |stage: &Stage| !place.woken.contains(stage) && member.wants(*stage);
         let woken: BTreeSet<Stage> = Stage::WOKEN.into_iter().filter(wanted).collect();
         for stage in woken {
@@ -270,9 +271,12 @@ impl World {
                 Stage::Driver => self.rng.below(2),
                 Stage::Compaction => plan.compaction_pause,
                 Stage::Watch if self.rng.per_mille(100) => self.rng.between(10, 80),
+                Stage::CatchUp => self.rng.between(1, 10),
                 Stage::Term if self.rng.per_mille(100) => self.rng.between(10, 80),
                 _ if healing => 1,
                 Stage::Log | Stage::Snapshot => self.rng.between(0, sync) + 1,
+                // A whole database takes its time, and the log goes on meanwhile.
+                Stage::Apply if installs => self.rng.between(1, 250),
                 Stage::Apply | Stage::Questions => self.rng.below(apply),
                 _ => self.rng.below(4),
             };
@@ -306,8 +310,9 @@ impl World {
                 self.coverage.add(Point::LogSnapshots, u64::from(did.snapshot_made));
                 self.coverage.add(Point::Rewrites, u64::from(did.rewrote_segment));
                 self.coverage.add(Point::GroupCommits, u64::from(did.appends > 1));
-                if did.snapshot_logged && !self.healing && self.rng.per_mille(200) {
-                    let delay = self.rng.below(12);
+                let received = did.snapshot_logged || did.snapshot_installed;
+                if received && !self.healing && self.rng.per_mille(200) {
+                    let delay = self.rng.below(if did.snapshot_logged { 300 } else { 40 });
                     self.after(delay, Event::Thaw(n, life));
                 }
                 if did.snapshot_installed {
