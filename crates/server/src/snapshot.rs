@@ -84,6 +84,8 @@ impl Maker {
     pub(crate) fn purge(&self) -> Result<(), Fatal> {
         let (dirs, config) = (&self.shared.dirs, &self.shared.config);
         self.snapshotter.purge(config.max_snapshots)?;
+        // What is applied here needs no database any more.
+        self.snapshotter.release_snap_dbs(self.last)?;
         wal::purge(&*dirs.fs, &dirs.wal, config.max_wals)?;
         Ok(())
     }

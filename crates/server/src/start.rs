@@ -351,11 +351,11 @@ pub(crate) struct ApplyOutside<P> {
 
 impl<P: Peers> apply_loop::Outside for ApplyOutside<P> {
     fn changed(&mut self, changes: Vec<Arc<Changes>>, compacted: i64) {
-        self.changes.send(changes, compacted);
+        self.changes.send(changes, compacted, self.shared.views.latest());
     }
 
     fn compacted(&mut self, compacted: i64) {
-        self.changes.send(Vec::new(), compacted);
+        self.changes.send(Vec::new(), compacted, self.shared.views.latest());
     }
 
     fn replaced(&mut self, revision: i64, compacted: i64) {

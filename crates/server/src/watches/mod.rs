@@ -10,7 +10,7 @@ pub use item::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hub::{Command, Hub};
-use mvcc::{Changes, Views};
+use mvcc::{Changes, View, Views};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -34,12 +34,31 @@ const RETRY: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(100);
 
 pub(crate) enum Input {
-    Changed { changes: Vec<Arc<Changes>>, compacted: i64 },
-    Replaced { revision: i64, compacted: i64 },
-    Open { id: u64, outbox: Box<dyn WatchOutbox> },
-    Say { id: u64, command: Command },
-    Progress { id: u64 },
-    Close { id: u64 },
+    /// `view` is of the store that the changes are in: another may take its place before they are
+    /// told, in which what was there before lies elsewhere.
+    Changed {
+        changes: Vec<Arc<Changes>>,
+        compacted: i64,
+        view: View,
+    },
+    Replaced {
+        revision: i64,
+        compacted: i64,
+    },
+    Open {
+        id: u64,
+        outbox: Box<dyn WatchOutbox>,
+    },
+    Say {
+        id: u64,
+        command: Command,
+    },
+    Progress {
+        id: u64,
+    },
+    Close {
+        id: u64,
+    },
     Stop,
 }
 
@@ -73,9 +92,9 @@ pub(crate) struct ChangesSender {
 }
 
 impl ChangesSender {
-    pub(crate) fn send(&self, changes: Vec<Arc<Changes>>, compacted: i64) {
+    pub(crate) fn send(&self, changes: Vec<Arc<Changes>>, compacted: i64, view: View) {
         // A thread that is gone has nobody to tell.
-        let _ = self.inbox.send(Input::Changed { changes, compacted });
+        let _ = self.inbox.send(Input::Changed { changes, compacted, view });
     }
 
     pub(crate) fn replaced(&self, revision: i64, compacted: i64) {
@@ -262,12 +281,11 @@ impl WatchStage {
 
     /// Takes what has come, and at least `first`. False once it is to stop.
     pub(crate) fn take(&mut self, first: Option<Input>) -> bool {
-        let Self { hub, views, inbox } = self;
+        let Self { hub, inbox, .. } = self;
         for input in first.into_iter().chain(inbox.try_iter().take(INBOX_MAX)) {
             match input {
-                Input::Changed { changes, compacted } => {
+                Input::Changed { changes, compacted, view } => {
                     hub.compacted(compacted);
-                    let view = views.latest();
                     changes.iter().for_each(|changes| hub.changed(changes, &view));
                 }
                 Input::Replaced { revision, compacted } => hub.replaced(revision, compacted),
