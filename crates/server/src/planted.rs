@@ -9,18 +9,12 @@
 pub enum Bug {
     /// A snapshot from a leader is acknowledged before it is durable that it is committed.
     SnapshotNotCommitted,
-    /// A member makes the snapshot that a leader sent once more, over its file.
-    SnapshotMadeAgain,
-    /// The log is compacted up to what the store has, which raft has yet to apply.
-    SnapshotAheadOfRaft,
     /// A snapshot says the term of what was applied since the start, rather than the store's.
     SnapshotTermOfThisLife,
     /// Raft hears of entries behind a snapshot before it hears of the snapshot.
     AppendsOvertakeSnapshot,
     /// A member that does not lead any more has the leader revoke what ran out here.
     RevocationsPassedOn,
-    /// A lease is renewed by whoever takes itself for the leader.
-    RenewalsUnconfirmed,
     /// A confirmed read is answered before its index is applied.
     ReadsBeforeApply,
     /// A watcher that caught up misses what was published since.
@@ -34,14 +28,11 @@ pub enum Bug {
 #[cfg(feature = "planted-bugs")]
 impl Bug {
     /// All there are.
-    pub const ALL: [Bug; 11] = [
+    pub const ALL: [Bug; 8] = [
         Bug::SnapshotNotCommitted,
-        Bug::SnapshotMadeAgain,
-        Bug::SnapshotAheadOfRaft,
         Bug::SnapshotTermOfThisLife,
         Bug::AppendsOvertakeSnapshot,
         Bug::RevocationsPassedOn,
-        Bug::RenewalsUnconfirmed,
         Bug::ReadsBeforeApply,
         Bug::EventsSkippedAtHandOver,
         Bug::ReplacedStoreNotTold,

@@ -6,7 +6,6 @@
 use crate::Fatal;
 use crate::apply_loop::{ApplyInput, SnapshotState};
 use crate::driver::Input;
-use crate::planted::{self, Bug};
 use crate::shared::Shared;
 use crate::store_loop::StoreRequest;
 use crate::threads::WalSnapshot;
@@ -44,18 +43,14 @@ impl Maker {
     /// The next one is due once an index above this is applied. One that a leader sent counts as
     /// made: made again, its file would be torn for a moment, while the log begins with it.
     pub(crate) fn due(&self) -> u64 {
-        let mut installed = self.shared.installed.load(Ordering::Acquire);
-        if planted::is(Bug::SnapshotMadeAgain) {
-            installed = 0;
-        }
+        let installed = self.shared.installed.load(Ordering::Acquire);
         self.last.max(installed) + self.shared.config.snapshot_count
     }
 
     /// Writes the file, once the store has all of it durably: it is synced up to `synced`. After a
     /// start the store may also be ahead of raft, which has yet to apply what is to go.
     pub(crate) fn save(&self, state: &SnapshotState, synced: u64) -> Result<Option<Saved>, Fatal> {
-        let ahead = self.shared.applied_index() < state.index;
-        if synced < state.index || (ahead && !planted::is(Bug::SnapshotAheadOfRaft)) {
+        if synced < state.index || self.shared.applied_index() < state.index {
             return Ok(None);
         }
         let conf_state = Some(state.conf_state.clone());

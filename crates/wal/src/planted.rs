@@ -29,14 +29,12 @@ pub enum Bug {
     ReplacedEntriesReturn,
     /// A snapshot from a leader does not drop what stands behind it.
     ReceivedSnapshotKeepsLog,
-    /// The second record of a snapshot from a leader drops the entries behind it.
-    RepeatedSnapshotDropsLog,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
     /// All there are.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 11] = [
         Bug::VoteNotSynced,
         Bug::AcknowledgesBeforeSync,
         Bug::CrcNotChained,
@@ -48,7 +46,6 @@ impl Bug {
         Bug::SnapshotNameNotSynced,
         Bug::ReplacedEntriesReturn,
         Bug::ReceivedSnapshotKeepsLog,
-        Bug::RepeatedSnapshotDropsLog,
     ];
 }
 

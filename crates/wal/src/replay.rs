@@ -176,8 +176,7 @@ impl Replay {
         let again = std::mem::replace(&mut self.found_start, true);
         // A snapshot of the member's own stands for entries it has. If this one's entry is not
         // here, it came from a leader, and all that was before it went with it.
-        let received = self.start_entry_term != Some(snapshot.term())
-            && (!again || planted::is(Bug::RepeatedSnapshotDropsLog));
+        let received = self.start_entry_term != Some(snapshot.term()) && !again;
         if received && !planted::is(Bug::ReceivedSnapshotKeepsLog) {
             self.contents.entries.clear();
         }

@@ -149,7 +149,8 @@ impl World {
     }
 
     fn pause(&mut self, n: u64) {
-        let until = self.now + self.rng.between(100, 2500);
+        let longest = self.rng.pick(&[800, 4000]);
+        let until = self.now + self.rng.between(100, longest);
         self.coverage.hit(Point::Pauses);
         if let Some(place) = self.places.get_mut(&n) {
             place.paused_until = until;

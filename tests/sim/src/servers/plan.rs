@@ -139,6 +139,7 @@ fn faults(rng: &mut Rng, members: u64) -> Vec<(Millis, Fault)> {
         Freeze,
         Pause,
         PauseLeader,
+        PauseLeader,
         FailDisk,
         Partition,
         IsolateLeader,

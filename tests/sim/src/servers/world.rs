@@ -172,7 +172,10 @@ impl World {
         self.steps += 1;
         self.digest = mix(self.digest ^ mix(at) ^ order);
         if let Some(until) = self.pauses(&event) {
-            self.after(until - at, event);
+            // Who asks may find the process awake before its stages are.
+            let asks = matches!(event, Event::Arrives(..) | Event::Looks(..));
+            let late = if asks { 0 } else { self.rng.below(10) };
+            self.after(until - at + late, event);
             return true;
         }
         match event {
