@@ -19,9 +19,9 @@ use api::etcdserverpb::{AlarmMember, AlarmType};
 use apply::{ApplyError, Image, LeaseEvent, Replaced, Reply, StateMachine};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select, tick};
-use member::Cluster;
+use member::{Cluster, format_id};
 use mvcc::{Changes, Progress};
-use raftpb::{ConfChangeType, Entry, EntryType, Message, Snapshot};
+use raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, Snapshot};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
@@ -191,6 +191,7 @@ impl<O: Outside> ApplyStage<O> {
     }
 
     fn apply_change(&mut self, entry: &Entry, applied: &mut Applied) -> Result<(), Fatal> {
+        let before = self.shared.cluster();
         let outcome = self.machine.apply_change(entry).map_err(fatal)?;
         let reply = match &outcome.refused {
             None => Ok(Reply::Done),
@@ -199,6 +200,7 @@ impl<O: Outside> ApplyStage<O> {
         applied.replies.push((outcome.id, reply));
         if let Some(change) = &outcome.change {
             let id = change.node_id();
+            self.log_change(&before, change);
             if change.r#type() == ConfChangeType::ConfChangeRemoveNode {
                 self.outside.member_removed(id);
             } else if let Some(member) = self.machine.cluster().member(id) {
@@ -207,6 +209,48 @@ impl<O: Outside> ApplyStage<O> {
         }
         applied.changes.push(outcome.change);
         Ok(())
+    }
+
+    /// Compat: texts and fields that people look for.
+    fn log_change(&self, before: &Cluster, change: &ConfChange) {
+        let id = change.node_id();
+        let cluster_id = format_id(self.shared.cluster_id);
+        let local_member_id = format_id(self.shared.id);
+        let (old, new) = (before.member(id), self.machine.cluster().member(id));
+        match (change.r#type(), old, new) {
+            (ConfChangeType::ConfChangeRemoveNode, Some(old), None) => tracing::info!(
+                cluster_id,
+                local_member_id,
+                removed_remote_peer_id = format_id(id),
+                removed_remote_peer_urls = ?old.peer_urls,
+                removed_remote_peer_is_learner = old.is_learner,
+                "removed member"
+            ),
+            (ConfChangeType::ConfChangeUpdateNode, Some(_), Some(new)) => tracing::info!(
+                cluster_id,
+                local_member_id,
+                updated_remote_peer_id = format_id(id),
+                updated_remote_peer_urls = ?new.peer_urls,
+                updated_remote_peer_is_learner = new.is_learner,
+                "updated member"
+            ),
+            (_, Some(old), Some(new)) if old.is_learner && !new.is_learner => tracing::info!(
+                cluster_id,
+                local_member_id,
+                promoted_member_id = format_id(id),
+                "promote member"
+            ),
+            (_, None, Some(new)) => tracing::info!(
+                cluster_id,
+                local_member_id,
+                added_peer_id = format_id(id),
+                added_peer_peer_urls = ?new.peer_urls,
+                added_peer_is_learner = new.is_learner,
+                "added member"
+            ),
+            // Applied once more after a restart.
+            _ => {}
+        }
     }
 
     /// Makes a piece of work visible, answers, and tells raft.

@@ -105,7 +105,19 @@ fn restore(config: &Config, opened: backend::Opened) -> Result<Restored, Fatal> 
         persist_checkpoints: true,
         quota_bytes: config.quota_bytes,
     };
-    Ok(StateMachine::restore(opened, settings)?)
+    let restored = StateMachine::restore(opened, settings)?;
+    if let Some(threshold) = config.defragment_at_start {
+        let usage = restored.reader.usage();
+        // Compat: looked for by name. There is nothing to do whatever the threshold is: space
+        // comes back by itself, a segment at a time.
+        info!(
+            current_db_size_bytes = usage.file_bytes,
+            current_db_size_in_use_bytes = usage.in_use_bytes().min(usage.file_bytes),
+            bootstrap_defrag_threshold_bytes = threshold,
+            "Skipping defragmentation"
+        );
+    }
+    Ok(restored)
 }
 
 /// A member of a new cluster.
@@ -113,26 +125,27 @@ fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
     let Disk { fs, dirs, snapshotter, options } = disk;
     let invalid = |reason: String| Fatal::Config { field: "initial-cluster", reason };
     if config.initial_cluster.has_duplicate_url() {
-        return Err(invalid("a URL is listed twice; every member needs its own".to_owned()));
+        return Err(invalid(format!(
+            "initial cluster {} has duplicate url",
+            config.initial_cluster
+        )));
     }
     let members = config.initial_cluster.members(&config.initial_cluster_token);
     let members = members.map_err(|error| invalid(error.to_string()))?;
     let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     let cluster_id = member::cluster_id(&ids);
     let member = members.iter().find(|member| member.name == config.name).ok_or_else(|| {
-        invalid(format!("couldn't find local name {:?} in the initial cluster", config.name))
+        invalid(format!(
+            "couldn't find local name {:?} in the initial cluster configuration",
+            config.name
+        ))
     })?;
     let mut advertised = config.advertise_peer_urls.clone();
     advertised.sort();
     if advertised != member.peer_urls {
         return Err(Fatal::Config {
             field: "initial-advertise-peer-urls",
-            reason: format!(
-                "--initial-cluster has {}={} but --initial-advertise-peer-urls={} is not the same",
-                config.name,
-                member.peer_urls.join(","),
-                advertised.join(",")
-            ),
+            reason: mismatch(&config.name, &member.peer_urls, &advertised),
         });
     }
     let restored = restore(config, install::open(&dirs)?)?;
@@ -154,6 +167,26 @@ fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
         snapshot_index: 0,
         durable: 0,
     })
+}
+
+/// How listed and advertised URLs differ. Compat: etcd's words, up to what its resolver says.
+fn mismatch(name: &str, listed: &[String], advertised: &[String]) -> String {
+    let missing: Vec<_> = listed.iter().filter(|url| !advertised.contains(url)).collect();
+    if missing.is_empty() {
+        let missing: Vec<_> = advertised.iter().filter(|url| !listed.contains(url)).collect();
+        let missing = missing.into_iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        let own: Vec<_> = advertised.iter().map(|url| format!("{name}={url}")).collect();
+        return format!(
+            "--initial-advertise-peer-urls has {missing} but missing from --initial-cluster={}",
+            own.join(",")
+        );
+    }
+    let missing: Vec<_> = missing.into_iter().map(|url| format!("{name}={url}")).collect();
+    format!(
+        "--initial-cluster has {} but missing from --initial-advertise-peer-urls={}",
+        missing.join(","),
+        advertised.join(",")
+    )
 }
 
 /// A new member of a cluster that is there: its log is empty, and others fill it.
@@ -227,9 +260,9 @@ fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
     let id = metadata.node_id();
     let raw = RawNode::new(raft_config(config, id, start.index()), storage)?;
     info!(
-        member_id = peer::identity::format_id(id),
+        cluster_id = member::format_id(metadata.cluster_id()),
+        local_member_id = member::format_id(id),
         commit_index = contents.hard_state.commit(),
-        consistent_index = restored.machine.consistent_index(),
         "restarting local member"
     );
     Ok(Booted {

@@ -1,5 +1,6 @@
 //! What a member is told at its start. Already checked: strings that people type are `serve`'s.
 
+use crate::AutoCompaction;
 use member::InitialCluster;
 use net::TlsOptions;
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Ticks of an election timeout.
     pub election_ticks: u32,
+    /// Whether a member that found others waits less than an election timeout for its first
+    /// election. One alone never waits.
+    pub initial_election_tick_advance: bool,
     /// Whether a member asks if it could win before it starts an election.
     pub pre_vote: bool,
     /// Entries applied between two snapshots.
@@ -60,6 +64,15 @@ pub struct Config {
     pub compaction_batch: usize,
     /// How long it pauses.
     pub compaction_pause: Duration,
+    /// What is kept when the leader compacts by itself; `None` if it does not.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// The longest that what was applied waits for a sync of the store's files. No promise
+    /// depends on it: the log has it all.
+    pub store_sync_period: Duration,
+    /// Records that do not wait so long.
+    pub store_sync_records: u64,
+    /// Bytes above which a member that starts would defragment its store; `None` for never.
+    pub defragment_at_start: Option<u64>,
     /// How often watchers that asked for it are told of progress.
     pub watch_progress_interval: Duration,
 }
@@ -102,6 +115,7 @@ impl Default for Config {
             advertise_client_urls: vec!["http://localhost:2379".to_owned()],
             heartbeat_interval: Duration::from_millis(100),
             election_ticks: 10,
+            initial_election_tick_advance: true,
             pre_vote: true,
             snapshot_count: 10_000,
             snapshot_catch_up_entries: 5_000,
@@ -115,6 +129,10 @@ impl Default for Config {
             unsafe_no_fsync: false,
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
+            auto_compaction: None,
+            store_sync_period: Duration::from_millis(100),
+            store_sync_records: 10_000,
+            defragment_at_start: None,
             watch_progress_interval: Duration::from_secs(600),
         }
     }

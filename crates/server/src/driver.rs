@@ -42,6 +42,8 @@ pub(crate) type Matches = Option<(Option<u64>, u64)>;
 pub(crate) enum Input {
     /// Time passes.
     Tick,
+    /// So many ticks count as passed: an election need not wait for them.
+    Advance(u32),
     /// An entry for the log.
     Propose {
         id: u64,
@@ -225,6 +227,7 @@ impl Driver {
     fn take(&mut self, input: Input, out: &mut Outbox) {
         match input {
             Input::Tick => self.tick(),
+            Input::Advance(ticks) => (0..ticks).for_each(|_| self.raw.tick()),
             Input::Propose { id, data } => self.proposals.push((id, data)),
             Input::Configure { id, change } => self.changes.push((id, change)),
             Input::Matches { id, answer } => {

@@ -12,9 +12,11 @@
 
 mod apply_loop;
 mod bootstrap;
+mod compactor;
 mod config;
 mod downgrade;
 mod driver;
+mod duration;
 mod error;
 mod headers;
 mod ids;
@@ -36,7 +38,9 @@ mod threads;
 mod waiters;
 mod watches;
 
+pub use compactor::AutoCompaction;
 pub use config::Config;
+pub use duration::go_duration;
 pub use error::{Error, Fatal};
 pub use headers::Headers;
 pub use image::ImageStream;

@@ -78,6 +78,14 @@ impl Server {
         Self::run(config, booted, dialer)
     }
 
+    /// Whether a member was here before, so that flags of a new cluster count for nothing.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub fn is_initialized(config: &Config) -> Result<bool, Fatal> {
+        has_log(config)
+    }
+
     fn run(config: Config, booted: Booted, dialer: Dialer) -> Result<Server, Fatal> {
         let Booted { id, cluster_id, raw, wal, snapshotter, restored, .. } = booted;
         let (inbox_tx, inbox) = bounded(INBOX_MAX);
@@ -239,6 +247,10 @@ impl Server {
         join.spawn(snapshots.run());
         join.spawn(tasks::publish(server.clone_for_task()));
         join.spawn(tasks::decide_version(server.clone_for_task()));
+        join.spawn(tasks::advance_ticks(server.clone_for_task()));
+        if let Some(keep) = server.shared.config.auto_compaction {
+            join.spawn(tasks::compact(server.clone_for_task(), keep));
+        }
         join.spawn(tasks::expire_waiters(server.clone_for_task()));
         join.spawn(tasks::expire_leases(server.clone_for_task(), terms));
         join.spawn(tasks::raise_no_space(server.clone_for_task(), nospace));
@@ -392,13 +404,8 @@ impl threads::Outside for DriverOutside {
                 self.shared.expiry().demote();
             }
             numbers.leads.store(progress.leads, Ordering::Release);
-            self.shared.lead.send_replace(soft_state.lead);
-            tracing::info!(
-                local_member_id = peer::identity::format_id(self.shared.id),
-                leader = peer::identity::format_id(soft_state.lead),
-                term = progress.term,
-                "raft leader changed"
-            );
+            let before = self.shared.lead.send_replace(soft_state.lead);
+            log_leader(self.shared.id, before, soft_state.lead, progress.term);
         }
         self.shared.waiters.complete(out.replies.drain(..));
         let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
@@ -410,6 +417,22 @@ impl threads::Outside for DriverOutside {
         }
         if !messages.is_empty() {
             self.transport.send(messages);
+        }
+    }
+}
+
+/// Compat: texts that people look for.
+fn log_leader(id: u64, before: u64, lead: u64, term: u64) {
+    match (before, lead) {
+        (before, lead) if before == lead => {}
+        (0, lead) => {
+            tracing::info!("raft.node: {id:x} elected leader {lead:x} at term {term}");
+        }
+        (before, 0) => tracing::info!("raft.node: {id:x} lost leader {before:x} at term {term}"),
+        (before, lead) => {
+            tracing::info!(
+                "raft.node: {id:x} changed leader from {before:x} to {lead:x} at term {term}"
+            );
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) fn run(
     durable: &AtomicU64,
     requests: &Receiver<StoreRequest>,
 ) -> Result<(), Fatal> {
+    let pace = (shared.config.store_sync_period, shared.config.store_sync_records);
+    flusher.set_pace(pace.0, pace.1);
     let mut rewriting = false;
     loop {
         let busy = rewriting || flusher.wake_at().is_some();
@@ -64,6 +66,7 @@ pub(crate) fn run(
                 let _ = gone.send(());
                 let Ok(parts) = next.recv() else { return Ok(()) };
                 (flusher, compactor) = parts;
+                flusher.set_pace(pace.0, pace.1);
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {

@@ -1,9 +1,11 @@
-//! What a member does by itself: say who it is, decide the cluster's version, end leases, raise
-//! the alarm.
+//! What a member does by itself: say who it is, decide the cluster's version, hasten its first
+//! election, compact, end leases, raise the alarm.
 
-use crate::Server;
+use crate::compactor::{AutoCompaction, Compactor};
+use crate::driver::Input;
 use crate::start::no_space_alarm;
-use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
+use crate::{Server, go_duration};
+use api::etcdserverpb::{CompactionRequest, InternalRaftRequest, LeaseRevokeRequest};
 use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 use lease::REVOKE_BATCH;
 use std::time::Duration;
@@ -24,6 +26,11 @@ const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
 
 /// How often the cluster's version is looked at.
 const VERSION_PERIOD: Duration = Duration::from_secs(4);
+
+/// How long others are waited for before the first election takes its time after all, and how
+/// often they are counted meanwhile (etcd `adjustTicks`).
+const PEERS_WAIT: Duration = Duration::from_secs(5);
+const PEERS_PERIOD: Duration = Duration::from_millis(50);
 
 /// Says until it is heard what the member is called and where clients find it.
 pub(crate) async fn publish(server: Server) {
@@ -61,9 +68,16 @@ pub(crate) async fn publish(server: Server) {
         }
     }
     server.shared.published.send_replace(true);
+    let config = &server.shared.config;
     tracing::info!(
         local_member_id = peer::identity::format_id(server.shared.id),
+        local_member_attributes = format!(
+            "{{Name:{} ClientURLs:[{}]}}",
+            config.name,
+            config.advertise_client_urls.join(" ")
+        ),
         cluster_id = peer::identity::format_id(server.shared.cluster_id),
+        publish_timeout = go_duration(config.request_timeout()),
         "published local member to cluster through raft"
     );
 }
@@ -78,7 +92,10 @@ pub(crate) async fn decide_version(server: Server) {
         if shared.leads() && cluster.members().len() == 1 {
             let (version, servers) = (cluster.version(), Some(member::SERVER_VERSION));
             match member::decide_cluster_version(version, servers, &cluster.downgrade()) {
-                Ok(Some(version)) => set_version(&server, version).await,
+                Ok(Some(decided)) => {
+                    log_version(version, decided);
+                    set_version(&server, decided).await;
+                }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "failed to monitor cluster version"),
             }
@@ -87,6 +104,22 @@ pub(crate) async fn decide_version(server: Server) {
             _ = lead.changed() => {}
             () = tokio::time::sleep(VERSION_PERIOD) => {}
         }
+    }
+}
+
+/// Compat: texts and fields that people look for; versions are of two numbers here.
+fn log_version(before: Option<member::Version>, decided: member::Version) {
+    let short = |version: member::Version| format!("{}.{}", version.major, version.minor);
+    match before {
+        None => tracing::info!(
+            cluster_version = short(decided),
+            "setting up initial cluster version using v3 API"
+        ),
+        Some(before) => tracing::info!(
+            from = short(before),
+            to = short(decided),
+            "updating cluster version using v3 API"
+        ),
     }
 }
 
@@ -105,6 +138,108 @@ pub(crate) async fn expire_waiters(server: Server) {
     loop {
         period.tick().await;
         server.shared.waiters.expire(server.shared.now());
+    }
+}
+
+/// Lets a member that has found others wait less than an election timeout for its first election:
+/// if there is a leader, it is heard of before that; if not, there is one sooner.
+pub(crate) async fn advance_ticks(server: Server) {
+    let config = &server.shared.config;
+    let (id, all) = (peer::identity::format_id(server.shared.id), config.election_ticks);
+    let log = |ticks: u32, peers: Option<usize>, message: &str| {
+        tracing::info!(
+            local_member_id = id,
+            forward_ticks = ticks,
+            forward_duration = go_duration(config.heartbeat_interval * ticks),
+            election_ticks = all,
+            election_timeout = go_duration(config.election_timeout()),
+            active_remote_members = peers,
+            "{message}"
+        );
+    };
+    if server.cluster().members().len() <= 1 {
+        // The driver has begun the election already.
+        return log(all - 1, None, "started as single-node; fast-forwarding election ticks");
+    }
+    if !config.initial_election_tick_advance {
+        tracing::info!(election_ticks = all, "skipping initial election tick advance");
+        return;
+    }
+    tracing::info!(election_ticks = all, "starting initial election tick advance");
+    let (mut period, deadline) =
+        (tokio::time::interval(PEERS_PERIOD), tokio::time::Instant::now() + PEERS_WAIT);
+    while period.tick().await < deadline {
+        let peers = server.transport.active_peers();
+        if peers > 1 {
+            let ticks = all.saturating_sub(2);
+            log(ticks, Some(peers), "initialized peer connections; fast-forwarding election ticks");
+            // A driver that is too busy to listen has better things to do than an election.
+            let _ = server.tell(Input::Advance(ticks));
+            return;
+        }
+    }
+}
+
+/// Compacts while this member leads, and watches while it does not.
+pub(crate) async fn compact(server: Server, keep: AutoCompaction) {
+    let shared = &server.shared;
+    let revision_now = || mvcc::Read::revision(&server.view());
+    let mut compactor = Compactor::new(keep, shared.now(), revision_now());
+    loop {
+        tokio::time::sleep(compactor.wake_at().saturating_sub(shared.now())).await;
+        let Some(revision) = compactor.step(shared.now(), revision_now(), shared.leads()) else {
+            continue;
+        };
+        let (began, keeps) = (shared.now(), compactor.keeps());
+        log_compaction(keeps, revision, "starting", None);
+        let request = CompactionRequest { revision, physical: false };
+        let done = match server.compact(request).await {
+            // Another was quicker.
+            Ok(_) | Err(crate::Error::Api(api::Error::Compacted)) => {
+                let took = shared.now().saturating_sub(began);
+                log_compaction(keeps, revision, "completed", Some(took));
+                Some(revision)
+            }
+            Err(error) => {
+                let pause = go_duration(compactor.pause());
+                match keeps {
+                    AutoCompaction::Periodic(period) => tracing::warn!(
+                        revision,
+                        compact_period = go_duration(period),
+                        retry_interval = pause,
+                        %error,
+                        "failed auto periodic compaction"
+                    ),
+                    AutoCompaction::Revision(kept) => tracing::warn!(
+                        revision,
+                        revision_compaction_retention = kept,
+                        retry_interval = pause,
+                        %error,
+                        "failed auto revision compaction"
+                    ),
+                }
+                None
+            }
+        };
+        compactor.compacted(done, shared.now(), revision_now());
+    }
+}
+
+fn log_compaction(keeps: AutoCompaction, revision: i64, what: &str, took: Option<Duration>) {
+    let took = took.map(go_duration);
+    match keeps {
+        AutoCompaction::Periodic(period) => tracing::info!(
+            revision,
+            compact_period = go_duration(period),
+            took,
+            "{what} auto periodic compaction"
+        ),
+        AutoCompaction::Revision(kept) => tracing::info!(
+            revision,
+            revision_compaction_retention = kept,
+            took,
+            "{what} auto revision compaction"
+        ),
     }
 }
 

@@ -133,6 +133,7 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
         compaction_pause: or(duration(raw, "compaction-sleep-interval")?, 10),
         watch_progress_interval: progress(raw)?,
         name,
+        ..Config::default()
     };
     let logger = raw.get("logger");
     if logger != "zap" {
