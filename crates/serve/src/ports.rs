@@ -43,8 +43,11 @@ impl Ports {
     /// Outside of a tokio runtime.
     pub async fn open(checked: &Checked) -> Result<Ports, Error> {
         let tls = &checked.tls;
+        tracing::info!(
+            listen_peer_urls = ?checked.peer_urls.iter().map(|url| &url.text).collect::<Vec<_>>(),
+            "configuring peer listeners"
+        );
         let peer_tls = peer_options(tls, &checked.config.data_dir, &checked.peer_urls)?;
-        let client_tls = client_options(tls, &checked.config.data_dir, &checked.client_urls)?;
         let mut peers = Vec::new();
         let peer_acceptor = acceptor(&peer_tls, Endpoint::Peer, &checked.peer_urls)?;
         for url in &checked.peer_urls {
@@ -54,6 +57,11 @@ impl Ports {
             };
             peers.push(Listener::bind(&url.address.place, tls.sockets, security).await?);
         }
+        tracing::info!(
+            listen_client_urls = ?checked.client_urls.iter().map(|url| &url.text).collect::<Vec<_>>(),
+            "configuring client listeners"
+        );
+        let client_tls = client_options(tls, &checked.config.data_dir, &checked.client_urls)?;
         // One place may be listed twice, with and without TLS.
         let mut places: BTreeMap<&Place, (bool, bool)> = BTreeMap::new();
         for url in &checked.client_urls {

@@ -1,14 +1,15 @@
 //! A server as its users have it: a process with two ports and a folder, known by what it answers.
 //!
 //! [`Program`] is which one: ours, or the real etcd that stands beside it as the judge. [`Server`]
-//! is one that runs; [`Witness`] is a client that has to be served whatever happens to it; [`Rng`]
-//! makes its tests' choices. What it is not: a way into a server. All
-//! tests built on this crate run on any program with etcd's flags.
+//! is one that runs, [`Run`] one whose command line is tried; [`Witness`] is a client that has to be
+//! served whatever happens to it; [`Rng`] makes its tests' choices. What it is not: a way into a
+//! server. All tests built on this crate run on any program with etcd's flags.
 
 mod files;
 mod fill;
 mod program;
 mod rng;
+mod run;
 mod server;
 pub mod wire;
 mod witness;
@@ -17,6 +18,7 @@ pub use files::raise_open_files;
 pub use fill::fill;
 pub use program::{Program, subject};
 pub use rng::Rng;
+pub use run::Run;
 pub use server::{Options, Server};
 pub use witness::{Latencies, Witness};
 
