@@ -112,7 +112,7 @@ async fn run(raw: &Raw, checked: Checked) -> Result<Option<SignalKind>> {
     let is_initialized = Server::is_initialized(&checked.config)?;
     let starting = report::Starting::new(raw, &checked, is_initialized);
     let Ports { peers, clients, peer_tls, .. } = Ports::open(&checked).await?;
-    let Checked { config, client_urls, peer_urls, .. } = checked;
+    let Checked { config, client_urls, peer_urls, http2, .. } = checked;
     let config = Config { peer_tls, ..config };
     starting.log();
     let server = Server::start(config).await?;
@@ -125,7 +125,7 @@ async fn run(raw: &Raw, checked: Checked) -> Result<Option<SignalKind>> {
         tracing::info!(address, "serving peer traffic");
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
-    let api = serve::Api::new(&server, serve::http::router(&server));
+    let api = serve::Api::new(&server, serve::http::router(&server), http2);
     let room = ClientRoom::of_open_files();
     for port in clients {
         port.announce("grpc+http");

@@ -6,6 +6,7 @@
 
 use crate::budget::{Connection, hold_until_sent};
 use crate::calls::{Calls, NAMES};
+use crate::config::Http2Limits;
 use crate::go_words::{self, Asked};
 use crate::grpc;
 use crate::grpc::kv::Kv;
@@ -49,12 +50,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API of a member, with these paths beside gRPC.
+    /// The API of a member, with these paths beside gRPC, on connections with these limits.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn new(server: &server::Server, http: Router) -> Self {
+    pub fn new(server: &server::Server, http: Router, limits: Http2Limits) -> Self {
         let kv = Kv::new(server.clone(), crate::budget::Budget::new(crate::budget::BUDGET_BYTES));
         let services = grpc::routes(&kv).into_axum_router();
         let router = http.fallback(move |request: Request| {
@@ -70,7 +71,10 @@ impl Api {
         });
         let options = http2::Options {
             message_bytes_max: server.config().max_request_bytes + grpc::OVERHEAD_BYTES,
-            ping_interval_min: Duration::from_secs(5),
+            concurrent_streams_max: limits.max_concurrent_streams,
+            keepalive_interval: limits.keepalive_interval,
+            keepalive_timeout: limits.keepalive_timeout,
+            ping_interval_min: limits.keepalive_min_time,
             handshake_timeout: OPENING_TIMEOUT,
             names: NAMES,
             ..http2::Options::default()

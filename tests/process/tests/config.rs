@@ -277,7 +277,8 @@ fn settings_in_force() {
         "--name=m --v2-deprecation=gone --strict-reconfig-check=false --log-level=INFO",
         "--name=m --backend-batch-interval=1s --backend-batch-limit=5 --compaction-batch-limit=7",
         "--name=m --bootstrap-defrag-threshold-megabytes=1 --watch-progress-notify-interval=1ms",
-        "--name=m --raft-read-timeout=1s",
+        "--name=m --max-concurrent-streams=0 --grpc-keepalive-min-time=-1s",
+        "--name=m --max-concurrent-streams=9 --grpc-keepalive-timeout=0 --raft-read-timeout=1s",
         "--name=m --log-outputs=stdout,/dev/stderr --compaction-sleep-interval=1ms",
     ];
     let lines = lines.map(|line| format!("{line} {FLAGS}"));

@@ -25,8 +25,23 @@ pub struct Checked {
     pub tls: Tls,
     /// Which features are on.
     pub gates: Gates,
+    /// For the client port.
+    pub http2: Http2Limits,
     /// Whether all memory is to stay in RAM.
     pub lock_memory: bool,
+}
+
+/// What a client's connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Requests at once; `u32::MAX` for as many as it likes.
+    pub max_concurrent_streams: u32,
+    /// How long a client waits between two of its pings, at least.
+    pub keepalive_min_time: Duration,
+    /// How long nothing may come from a client before it is asked whether it is there.
+    pub keepalive_interval: Duration,
+    /// How long the answer may take.
+    pub keepalive_timeout: Duration,
 }
 
 /// A URL to listen on.
@@ -69,6 +84,13 @@ const ELECTION_MILLIS_MAX: u64 = 50_000;
 
 /// The shortest time between two notices of progress (etcd `minWatchProgressInterval`).
 const PROGRESS_MIN: Duration = Duration::from_millis(100);
+
+/// What grpc-go does about pings if it is told nothing, and the shortest silence after which it asks
+/// (its `internal/transport/defaults.go`, `internal/internal.go`).
+const KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+const PING_INTERVAL_MIN: Duration = Duration::from_secs(5 * 60);
 
 /// etcd's default, which stands for the member alone whatever it is called.
 const INITIAL_CLUSTER: &str = "default=http://localhost:2380";
@@ -164,7 +186,30 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
         client_urls,
         peer_urls,
         gates,
+        http2: http2_limits(raw)?,
         lock_memory: raw.get("memory-mlock") == "true",
+    })
+}
+
+/// Compat: what is not above zero leaves the default of grpc-go in force, which for a client's pings
+/// is another one than etcd's; nothing at all is no limit of requests.
+fn http2_limits(raw: &Raw) -> Result<Http2Limits, ConfigError> {
+    let streams = "max-concurrent-streams";
+    let above_zero = |name| -> Result<Option<Duration>, ConfigError> {
+        let nanos = u64::try_from(nanos(raw, name)?).ok();
+        Ok(nanos.filter(|nanos| *nanos > 0).map(Duration::from_nanos))
+    };
+    let interval = above_zero("grpc-keepalive-interval")?;
+    let timeout = above_zero("grpc-keepalive-timeout")?;
+    let (interval, timeout) = interval.zip(timeout).unwrap_or((KEEPALIVE, KEEPALIVE_TIMEOUT));
+    Ok(Http2Limits {
+        max_concurrent_streams: match narrow(streams, number(raw, streams)?)? {
+            0 => u32::MAX,
+            at_once => at_once,
+        },
+        keepalive_min_time: above_zero("grpc-keepalive-min-time")?.unwrap_or(PING_INTERVAL_MIN),
+        keepalive_interval: interval.max(KEEPALIVE_MIN),
+        keepalive_timeout: timeout,
     })
 }
 
@@ -396,6 +441,24 @@ mod tests {
         assert_eq!(checked.config, Config::default());
         assert_eq!(checked.client_urls[0].address.authority(), "127.0.0.1:2379");
         assert!(!checked.lock_memory);
+    }
+
+    #[test]
+    fn limits_of_connections() {
+        let of = |line: &str| {
+            let limits = checked(line).unwrap_or_else(|error| panic!("{line}: {error}")).http2;
+            let times =
+                [limits.keepalive_min_time, limits.keepalive_interval, limits.keepalive_timeout];
+            (limits.max_concurrent_streams, times.map(|time| time.as_millis()))
+        };
+        assert_eq!(of(""), (u32::MAX, [5_000, 7_200_000, 20_000]));
+        let line = "--max-concurrent-streams=7 --grpc-keepalive-min-time=1ms \
+                    --grpc-keepalive-interval=3s --grpc-keepalive-timeout=4ms";
+        assert_eq!(of(line), (7, [1, 3_000, 4]));
+        let none = "--max-concurrent-streams=0 --grpc-keepalive-min-time=0 \
+                    --grpc-keepalive-interval=3s --grpc-keepalive-timeout=-1s";
+        assert_eq!(of(none), (u32::MAX, [300_000, 7_200_000, 20_000]));
+        assert_eq!(of("--grpc-keepalive-interval=1ms").1[1], 1_000);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod parse;
 mod table;
 mod tls;
 
-pub use check::{Checked, ConfigError, Found, Url, check};
+pub use check::{Checked, ConfigError, Found, Http2Limits, Url, check};
 pub use gates::Gates;
 pub use logging::check_log;
 pub use parse::{Asked, FlagError, Raw, help, parse};

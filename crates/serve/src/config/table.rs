@@ -115,34 +115,25 @@ pub const FLAGS: [Flag; 113] = [
     works("Member", "backend-batch-limit", "0", "records that do not wait so long; 0 is 10000"),
     works("Member", "max-txn-ops", "128", "operations of a transaction, at most"),
     works("Member", "max-request-bytes", "1572864", "bytes of a request, at most"),
-    waits(
+    works(
         "Member",
         "max-concurrent-streams",
         "4294967295",
         "requests at once on a connection, at most",
-        "limits of the client port",
     ),
-    waits(
+    works(
         "Member",
         "grpc-keepalive-min-time",
         "5s",
         "how often a client may ask whether the server is there, at most",
-        "limits of the client port",
     ),
-    waits(
+    works(
         "Member",
         "grpc-keepalive-interval",
         "2h0m0s",
         "how often the server asks whether an idle client is there",
-        "limits of the client port",
     ),
-    waits(
-        "Member",
-        "grpc-keepalive-timeout",
-        "20s",
-        "how long the answer may take",
-        "limits of the client port",
-    ),
+    works("Member", "grpc-keepalive-timeout", "20s", "how long the answer may take"),
     switch(works("Member", "socket-reuse-port", "false", "let others listen on the same port")),
     switch(works(
         "Member",
