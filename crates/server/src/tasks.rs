@@ -1,12 +1,12 @@
-//! What a member does by itself: say who it is, decide the cluster's version, hasten its first
-//! election, compact, end leases, raise the alarm.
+//! What a member does by itself: say who it is, hasten its first election, compact, end leases,
+//! raise the alarm.
 
 use crate::compactor::{AutoCompaction, Compactor};
 use crate::driver::Input;
 use crate::start::no_space_alarm;
 use crate::{Server, go_duration};
 use api::etcdserverpb::{CompactionRequest, InternalRaftRequest, LeaseRevokeRequest};
-use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use api::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use lease::REVOKE_BATCH;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -23,9 +23,6 @@ const REVOKES_AT_ONCE: usize = 16;
 
 /// How long a member waits before it says again who it is.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
-
-/// How often the cluster's version is looked at.
-const VERSION_PERIOD: Duration = Duration::from_secs(4);
 
 /// How long others are waited for before the first election takes its time after all, and how
 /// often they are counted meanwhile (etcd `adjustTicks`).
@@ -80,56 +77,6 @@ pub(crate) async fn publish(server: Server) {
         publish_timeout = go_duration(config.request_timeout()),
         "published local member to cluster through raft"
     );
-}
-
-/// The leader decides the version once there is a leader, and looks again from time to time.
-pub(crate) async fn decide_version(server: Server) {
-    let shared = &server.shared;
-    loop {
-        let mut lead = shared.lead.subscribe();
-        let cluster = shared.cluster();
-        // With other members their versions count too; asking them is not built yet.
-        if shared.leads() && cluster.members().len() == 1 {
-            let (version, servers) = (cluster.version(), Some(member::SERVER_VERSION));
-            match member::decide_cluster_version(version, servers, &cluster.downgrade()) {
-                Ok(Some(decided)) => {
-                    log_version(version, decided);
-                    set_version(&server, decided).await;
-                }
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "failed to monitor cluster version"),
-            }
-        }
-        tokio::select! {
-            _ = lead.changed() => {}
-            () = tokio::time::sleep(VERSION_PERIOD) => {}
-        }
-    }
-}
-
-/// Compat: texts and fields that people look for; versions are of two numbers here.
-fn log_version(before: Option<member::Version>, decided: member::Version) {
-    let short = |version: member::Version| format!("{}.{}", version.major, version.minor);
-    match before {
-        None => tracing::info!(
-            cluster_version = short(decided),
-            "setting up initial cluster version using v3 API"
-        ),
-        Some(before) => tracing::info!(
-            from = short(before),
-            to = short(decided),
-            "updating cluster version using v3 API"
-        ),
-    }
-}
-
-async fn set_version(server: &Server, version: member::Version) {
-    let set = ClusterVersionSetRequest { ver: version.to_string() };
-    let request =
-        InternalRaftRequest { cluster_version_set: Some(set), ..InternalRaftRequest::default() };
-    if let Err(error) = server.propose(request).await {
-        tracing::warn!(%error, "failed to set the cluster version");
-    }
 }
 
 /// Tells those who wait too long that it took too long.
