@@ -227,6 +227,13 @@ impl Server {
         child.wait().expect("a child can be waited for");
     }
 
+    /// Takes note of one that ended by itself, so that it can be started again.
+    pub fn forget(&mut self) {
+        if !self.runs() {
+            self.child = None;
+        }
+    }
+
     /// Whether its process is there.
     pub fn runs(&mut self) -> bool {
         let ended = |child: &mut Child| child.try_wait().expect("a child can be asked for");
