@@ -29,6 +29,12 @@ impl Must {
             Self::AtLeast(least) => ratio >= least,
         }
     }
+
+    pub fn bound(self) -> f64 {
+        match self {
+            Self::AtMost(bound) | Self::AtLeast(bound) => bound,
+        }
+    }
 }
 
 impl fmt::Display for Must {

@@ -9,6 +9,7 @@
 
 mod figures;
 mod peak;
+mod picture;
 mod programs;
 mod results;
 mod rows;
@@ -42,6 +43,9 @@ pub struct Options {
     /// Where pairs are kept
     #[arg(long, default_value = "target/beside", requires = "beside")]
     pub results: PathBuf,
+    /// Run nothing: draw what is kept into this file
+    #[arg(long, requires = "beside")]
+    pub picture: Option<PathBuf>,
     /// Another program in place of ours
     #[arg(long, requires = "beside")]
     pub ours: Option<PathBuf>,
@@ -61,6 +65,9 @@ pub fn run(name: Option<&str>, options: &Options) -> Result<()> {
     if rows.is_empty() {
         let known: Vec<_> = ROWS.iter().map(|row| format!("{} {}", row.line, row.name)).collect();
         bail!("no such line or row; there are: {}", known.join(", "));
+    }
+    if let Some(picture) = &options.picture {
+        return picture::draw(&rows, options, picture);
     }
     let programs = Programs::find(options)?;
     println!("{}\n{}", shell::heading()?, programs.heading()?);

@@ -62,6 +62,16 @@ impl Key {
     fn json(&self) -> Value {
         json!({"programs": self.programs, "tool": self.tool, "seconds": self.seconds})
     }
+
+    fn read(json: &Value) -> Option<Self> {
+        let word = |at: &str| json.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let programs = [
+            [word("/programs/0/0")?, word("/programs/0/1")?],
+            [word("/programs/1/0")?, word("/programs/1/1")?],
+        ];
+        let seconds = u32::try_from(json["seconds"].as_u64()?).ok()?;
+        Some(Self { programs, tool: word("/tool")?, seconds })
+    }
 }
 
 impl Results {
@@ -78,6 +88,21 @@ impl Results {
         }
         results.take(&kept);
         Ok(results)
+    }
+
+    /// What is kept in a file, whatever it belongs to, and the heading it was measured under; none
+    /// if there is no file.
+    pub fn kept(file: PathBuf) -> Result<Option<(Self, String)>> {
+        if !file.exists() {
+            return Ok(None);
+        }
+        let kept: Value = serde_json::from_str(&fs::read_to_string(&file)?)
+            .with_context(|| format!("{} is damaged: remove it", file.display()))?;
+        let key = Key::read(&kept["key"]).context("these results belong to nothing")?;
+        let heading = kept["heading"].as_str().unwrap_or_default().to_owned();
+        let mut results = Self { file, key, rate: None, pairs: Vec::new(), ceilings: Vec::new() };
+        results.take(&kept);
+        Ok(Some((results, heading)))
     }
 
     fn take(&mut self, kept: &Value) {
@@ -158,6 +183,9 @@ mod tests {
         let rate = Rate { rate: 5.0, kept: 10.0, closed: 20.0 };
         assert_eq!(Rate::read(&rate.json()), Some(rate));
         assert_eq!(Rate::read(&json!(null)), None);
+        let two = |name: &str| [name.to_owned(), "0123".to_owned()];
+        let key = Key { programs: [two("a"), two("b")], tool: "4567".to_owned(), seconds: 5 };
+        assert_eq!(Key::read(&key.json()), Some(key));
     }
 
     #[test]
