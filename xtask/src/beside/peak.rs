@@ -3,9 +3,10 @@
 //! Not what it does while 500 clients wait for their answers: then requests come in heaps, and
 //! client and server take many at once. Where they come at fixed times each is a packet, a system
 //! call and a wake of its own on both sides, client and server share two processors, and etcd is
-//! full far below: half of what it does closed is at the edge of what it does open, where its queue
-//! may grow for as long as the run lasts, and two runs differ fiftyfold. So the rate is looked for with the load it is for, in twentieths of what
-//! etcd does closed: the highest at which what is due is answered in time.
+//! full below: half of what it does closed can be at the edge of what it does open, where its queue
+//! grows for as long as the run lasts, and two runs differ fiftyfold. So the rate is looked for
+//! with the load it is for, in twentieths of what etcd does closed: the highest at which what is
+//! due is answered in time.
 
 use super::programs::Programs;
 use super::results::{self, Rate};
