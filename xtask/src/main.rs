@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod beside;
+mod budget;
 mod check;
 mod codegen;
 mod evidence;
@@ -78,6 +79,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Count the instructions of six paths, and compare them with what they may take
+    Budget {
+        /// Write down what is counted now
+        #[arg(long)]
+        write: bool,
+    },
     /// Let a fuzzer look for inputs that break a reader
     Fuzz {
         /// The target; tests/fuzz/src/lib.rs lists them
@@ -120,6 +127,7 @@ fn run(verb: Verb) -> Result<()> {
             cluster.args(args);
             shell::run(cluster)
         }
+        Verb::Budget { write } => budget::run(write),
         Verb::Fuzz { target, distill: true, .. } => fuzz::distill(&target),
         Verb::Fuzz { target, seconds, distill: false } => fuzz::run(&target, seconds),
         Verb::Bench { name, options } if options.beside.is_some() => {
