@@ -35,8 +35,8 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Ticks of an election timeout.
     pub election_ticks: u32,
-    /// Whether a member that found others waits less than an election timeout for its first
-    /// election. One alone never waits.
+    /// Whether a member that starts among others that answer waits less for a leader to be heard
+    /// of, before it stands for election.
     pub initial_election_tick_advance: bool,
     /// Whether a member asks if it could win before it starts an election.
     pub pre_vote: bool,

@@ -53,5 +53,5 @@ pub use start::Server;
 pub use waiters::{Answer, Waiter};
 pub use watches::{
     WatchCommands, WatchEvent, WatchEvents, WatchHandle, WatchItem, WatchOptions, WatchOutbox,
-    WatchStream,
+    WatchStage, WatchStream,
 };

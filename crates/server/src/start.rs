@@ -246,10 +246,10 @@ impl Server {
             last: booted.snapshot_index,
         };
         join.spawn(snapshots.run());
+        join.spawn(tasks::advance_ticks(server.clone_for_task()));
         join.spawn(tasks::publish(server.clone_for_task()));
         join.spawn(versions::decide(server.clone_for_task()));
         join.spawn(versions::end_downgrade(server.clone_for_task()));
-        join.spawn(tasks::advance_ticks(server.clone_for_task()));
         if let Some(keep) = server.shared.config.auto_compaction {
             join.spawn(tasks::compact(server.clone_for_task(), keep));
         }

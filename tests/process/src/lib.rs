@@ -10,13 +10,14 @@ mod cluster;
 mod files;
 mod fill;
 mod program;
+pub mod proxy;
 mod rng;
 mod run;
 mod server;
 pub mod wire;
 mod witness;
 
-pub use cluster::{Cluster, status};
+pub use cluster::{Cluster, MemberFault, status};
 pub use files::raise_open_files;
 pub use fill::fill;
 pub use program::{Program, subject};
