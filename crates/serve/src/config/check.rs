@@ -441,6 +441,7 @@ mod tests {
         assert_eq!(checked.config, Config::default());
         assert_eq!(checked.client_urls[0].address.authority(), "127.0.0.1:2379");
         assert!(!checked.lock_memory);
+        assert!(super::check(&raw("--memory-mlock")).expect("it works").lock_memory);
     }
 
     #[test]
