@@ -136,7 +136,7 @@ impl Handler for Calls {
         }
     }
 
-    fn closed(&mut self, call: Call) {
+    fn closed(&mut self, call: Call, _: Code) {
         drop(call);
     }
 }
