@@ -62,6 +62,10 @@ pub struct Config {
     pub compaction_pause: Duration,
     /// How often watchers that asked for it are told of progress.
     pub watch_progress_interval: Duration,
+    /// An entry, or a read, that takes longer is logged.
+    pub warning_apply: Duration,
+    /// A request that takes longer is logged.
+    pub warning_request: Duration,
 }
 
 impl Config {
@@ -116,6 +120,8 @@ impl Default for Config {
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
             watch_progress_interval: Duration::from_secs(600),
+            warning_apply: Duration::from_millis(100),
+            warning_request: Duration::from_millis(300),
         }
     }
 }

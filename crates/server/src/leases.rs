@@ -39,7 +39,10 @@ impl Server {
         }
         let now = self.shared.now();
         match self.shared.expiry().renew(id, now) {
-            Ok(Renewal::Renewed(ttl)) => Some(ttl),
+            Ok(Renewal::Renewed(ttl)) => {
+                self.shared.metrics.leases.renewed.inc();
+                Some(ttl)
+            }
             _ => None,
         }
     }
@@ -55,7 +58,10 @@ impl Server {
             let now = self.shared.now();
             let renewed = self.shared.expiry().renew(id, now);
             match renewed {
-                Ok(Renewal::Renewed(ttl)) => return Ok(ttl),
+                Ok(Renewal::Renewed(ttl)) => {
+                    self.shared.metrics.leases.renewed.inc();
+                    return Ok(ttl);
+                }
                 Ok(Renewal::ForgetCheckpoint) => {
                     let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
                     let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });

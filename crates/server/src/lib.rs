@@ -13,6 +13,7 @@
 mod apply_loop;
 mod bootstrap;
 mod config;
+pub mod describe;
 mod downgrade;
 mod driver;
 mod error;
@@ -24,7 +25,9 @@ mod join;
 mod leases;
 mod link;
 mod members;
+pub mod metrics;
 mod propose;
+mod raft_status;
 mod read;
 mod requests;
 mod shared;
@@ -43,7 +46,7 @@ pub use image::ImageStream;
 pub use leases::LeaseTimes;
 pub use requests::Status;
 pub use start::Server;
-pub use waiters::{Answer, Waiter};
+pub use waiters::{Answer, Told, Waiter};
 pub use watches::{
     WatchCommands, WatchEvent, WatchEvents, WatchHandle, WatchItem, WatchOptions, WatchOutbox,
     WatchStream,

@@ -132,6 +132,8 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
         },
         compaction_pause: or(duration(raw, "compaction-sleep-interval")?, 10),
         watch_progress_interval: progress(raw)?,
+        warning_apply: duration(raw, "warning-apply-duration")?,
+        warning_request: duration(raw, "warning-unary-request-duration")?,
         name,
     };
     let logger = raw.get("logger");

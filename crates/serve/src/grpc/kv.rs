@@ -65,8 +65,8 @@ impl Kv {
         let request = InternalRaftRequest { put: Some(request), ..Default::default() };
         self.server.submit(
             request,
-            Box::new(move |answer| {
-                done(match answer {
+            Box::new(move |told| {
+                done(match told.answer {
                     Ok(Reply::Put(mut response)) => {
                         fill(&headers, &mut response.header);
                         Ok(response)
@@ -110,8 +110,8 @@ impl Kv {
             let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
             kv.server.submit(
                 request,
-                Box::new(move |answer| {
-                    done(match answer {
+                Box::new(move |told| {
+                    done(match told.answer {
                         Ok(Reply::DeleteRange(mut answer)) => {
                             fill(&headers, &mut answer.header);
                             Ok(Roomed { answer, held })
@@ -212,7 +212,8 @@ impl Kv {
             if apply::is_read_only(&request) {
                 return kv.at_present(is_serializable(&request), move |kv, present| {
                     done(present.and_then(|()| {
-                        let answer = apply::read(&kv.server.view(), &request);
+                        let mut done = apply::Operations::default();
+                        let answer = apply::read(&kv.server.view(), &request, &mut done);
                         answer.map(filled).map_err(|error| read_status(&error))
                     }));
                 });
@@ -220,8 +221,8 @@ impl Kv {
             let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
             kv.server.submit(
                 request,
-                Box::new(move |answer| {
-                    done(match answer {
+                Box::new(move |told| {
+                    done(match told.answer {
                         Ok(Reply::Txn(answer)) => Ok(filled(answer)),
                         Ok(_) => Err(mixed_up()),
                         Err(error) => Err(status(error)),
@@ -248,10 +249,10 @@ impl Kv {
             return then(self, Ok(()));
         }
         let kv = self.clone();
-        self.server.confirm(Box::new(move |confirmed| {
+        self.server.confirm(Box::new(move |told| {
             // Whoever confirms has others to tell.
             let runtime = kv.runtime.clone();
-            runtime.spawn(async move { then(&kv, confirmed.map(drop).map_err(status)) });
+            runtime.spawn(async move { then(&kv, told.answer.map(drop).map_err(status)) });
         }));
     }
 
