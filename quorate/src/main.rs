@@ -1,13 +1,17 @@
 //! The server's program: flags, ports, a member, and an end.
 
 use anyhow::{Context, Result};
+use serve::Api;
 use serve::config::{Asked, Checked, check, help, parse};
+use serve::http::Http;
 use serve::limits::{ClientRoom, raise_open_files};
+use serve::metrics::Metrics;
 use serve::peer_port::PeerPaths;
 use serve::ports::Ports;
 use server::{Config, Server};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -48,8 +52,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(checked: Checked) -> Result<()> {
-    let Ports { peers, clients, peer_tls, .. } = Ports::open(&checked).await?;
-    let Checked { config, .. } = checked;
+    let Ports { peers, clients, https, metrics: scrapers, peer_tls, .. } =
+        Ports::open(&checked).await?;
+    let Checked { config, access, extensive_metrics, .. } = checked;
     let config = Config { peer_tls, ..config };
     tracing::info!(
         etcd_version = api::version::VERSION,
@@ -67,11 +72,22 @@ async fn run(checked: Checked) -> Result<()> {
     for listener in peers {
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
-    let api = serve::Api::new(&server, serve::http::router(&server));
+    let metrics = Arc::new(Metrics::new(extensive_metrics));
+    let grpc = Api::grpc(&server, Arc::clone(&metrics.requests));
+    let http = Http::new(server.clone(), Arc::clone(&metrics), access);
     let room = ClientRoom::of_open_files();
-    for port in clients {
-        port.announce("grpc+http");
+    let api = if https.is_empty() { grpc.with(http.clone()) } else { grpc };
+    let http = Api::http(http);
+    let of_clients = clients.into_iter().map(|port| (port, &api));
+    for (port, api) in of_clients.chain(https.into_iter().map(|port| (port, &http))) {
+        port.announce(api.traffic());
         let edge = serve::edge::run(port.listener, room.clone(), api.clone(), stopping.clone());
+        ports.spawn(edge);
+    }
+    let only_metrics = Api::http(Http::only_metrics(server.clone(), metrics));
+    for (listener, address) in scrapers {
+        tracing::info!(address, "serving metrics");
+        let edge = serve::edge::run(listener, room.clone(), only_metrics.clone(), stopping.clone());
         ports.spawn(edge);
     }
     if server.ready().await {

@@ -121,7 +121,7 @@ impl Visit for Fields {
 }
 
 /// A moment as etcd writes it, in UTC.
-fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     // Days are counted from 1 March of year 0, so that leap days come last.

@@ -17,7 +17,7 @@ pub use files::raise_open_files;
 pub use fill::fill;
 pub use program::{Program, subject};
 pub use rng::Rng;
-pub use server::{Options, Server};
+pub use server::{Options, Server, free_address};
 pub use witness::{Latencies, Witness};
 
 use std::time::Duration;

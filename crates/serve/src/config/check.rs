@@ -2,9 +2,11 @@
 
 use super::parse::Raw;
 use super::tls::{Tls, tls};
+use crate::http::Access;
 use member::{InitialCluster, parse_urls};
 use net::{Address, Place, TlsOptions};
 use server::Config;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,6 +17,14 @@ pub struct Checked {
     pub config: Config,
     /// Where clients are listened to.
     pub client_urls: Vec<Url>,
+    /// Where HTTP clients are listened to; if there are any, the others get gRPC alone.
+    pub http_urls: Vec<Url>,
+    /// Where metrics and health are told besides.
+    pub metrics_urls: Vec<Url>,
+    /// Whether every request of gRPC is timed.
+    pub extensive_metrics: bool,
+    /// Which hosts HTTP clients may ask for, and from where browsers may come.
+    pub access: Access,
     /// Where members are listened to.
     pub peer_urls: Vec<Url>,
     /// How either is secured.
@@ -140,10 +150,29 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
     if logger != "zap" {
         return Err(error("logger", "zap is the only one; see --log-format"));
     }
+    let http_urls = optional(raw, "listen-client-http-urls")?;
+    if let Some(url) =
+        http_urls.iter().find(|url| client_urls.iter().any(|its| its.address == url.address))
+    {
+        // Compat: etcd's words.
+        let reason = format!(
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {}",
+            url.text
+        );
+        return Err(error("listen-client-http-urls", &reason));
+    }
     Ok(Checked {
         config,
-        tls: tls(raw, &client_urls, &peer_urls)?,
+        tls: tls(raw, &[&client_urls[..], &http_urls].concat(), &peer_urls)?,
         client_urls,
+        http_urls,
+        metrics_urls: optional(raw, "listen-metrics-urls")?,
+        extensive_metrics: match raw.get("metrics") {
+            "basic" => false,
+            "extensive" => true,
+            _ => return Err(error("metrics", "must be basic or extensive")),
+        },
+        access: Access { hosts: set(raw.get("host-whitelist")), origins: origins(raw)? },
         peer_urls,
         log_level: match raw.get("log-level") {
             level @ ("debug" | "info" | "warn" | "error") => level.to_owned(),
@@ -253,6 +282,24 @@ fn urls(raw: &Raw, name: &'static str) -> Result<Vec<String>, ConfigError> {
     parse_urls(raw.get(name).split(',')).map_err(|wrong| error(name, &wrong.to_string()))
 }
 
+/// Where to listen besides, if anywhere.
+fn optional(raw: &Raw, name: &'static str) -> Result<Vec<Url>, ConfigError> {
+    if raw.get(name).is_empty() { Ok(Vec::new()) } else { listen(raw, name) }
+}
+
+fn set(text: &str) -> BTreeSet<String> {
+    text.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// Compat: URLs with host and port, as etcd takes them, though browsers leave out usual ports.
+fn origins(raw: &Raw) -> Result<BTreeSet<String>, ConfigError> {
+    match raw.get("cors") {
+        "" => Ok(BTreeSet::new()),
+        "*" => Ok(set("*")),
+        _ => Ok(urls(raw, "cors")?.into_iter().collect()),
+    }
+}
+
 fn listen(raw: &Raw, name: &'static str) -> Result<Vec<Url>, ConfigError> {
     let mut all = Vec::new();
     for text in urls(raw, name)? {
@@ -289,6 +336,27 @@ mod tests {
         let checked = checked("").expect("defaults work");
         assert_eq!(checked.config, Config::default());
         assert_eq!(checked.client_urls[0].address.authority(), "127.0.0.1:2379");
+        assert_eq!((checked.http_urls.len(), checked.metrics_urls.len()), (0, 0));
+        assert_eq!(checked.access, Access { hosts: set("*"), origins: set("*") });
+    }
+
+    #[test]
+    fn http_is_told_where_and_for_whom() {
+        let line = "--listen-client-http-urls=http://127.0.0.1:1 --metrics=extensive \
+                    --listen-metrics-urls=http://127.0.0.1:2,http://localhost:3 \
+                    --host-whitelist=a.example,b.example --cors=http://a.example:80 \
+                    --warning-apply-duration=1s --warning-unary-request-duration=1us";
+        let checked = checked(line).expect("all works");
+        let addresses = |urls: &[Url]| -> Vec<_> {
+            urls.iter().map(|url| url.address.authority().to_owned()).collect()
+        };
+        assert_eq!(addresses(&checked.http_urls), ["127.0.0.1:1"]);
+        assert_eq!(addresses(&checked.metrics_urls), ["127.0.0.1:2", "127.0.0.1:3"]);
+        assert!(checked.extensive_metrics);
+        assert_eq!(checked.access.hosts, set("a.example,b.example"));
+        assert_eq!(checked.access.origins, set("http://a.example:80"));
+        assert_eq!(checked.config.warning_apply, Duration::from_secs(1));
+        assert_eq!(checked.config.warning_request, Duration::from_micros(1));
     }
 
     #[test]
@@ -317,6 +385,12 @@ mod tests {
         check("--max-txn-ops=-1", "max-txn-ops");
         check("--raft-read-timeout=soon", "raft-read-timeout");
         check("--log-level=loud", "log-level");
+        check("--metrics=some", "metrics");
+        check("--listen-metrics-urls=http://example.com:1", "listen-metrics-urls");
+        check("--listen-client-http-urls=http://localhost:2379", "listen-client-http-urls");
+        check("--cors=a.example", "cors");
+        check("--warning-apply-duration=1", "warning-apply-duration");
+        check("--warning-unary-request-duration=x", "warning-unary-request-duration");
     }
 
     #[test]
