@@ -7,6 +7,7 @@
 //!
 //! First function to read: [`Transport::send`], then [`Transport::handle`].
 
+mod ask;
 pub mod codec;
 mod get;
 mod handler;
@@ -27,6 +28,7 @@ mod transfer;
 mod transport;
 mod url;
 
+pub use ask::{AskError, Question, Reply};
 pub use get::{Answer, GetError, get};
 pub use handler::ResponseBody;
 pub use local::{Local, MIN_CLUSTER_VERSION, SERVER_VERSION};

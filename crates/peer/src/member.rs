@@ -49,6 +49,11 @@ impl Member {
         lock(&self.urls).pick()
     }
 
+    /// Every URL, the one in use first.
+    pub(crate) fn urls(&self) -> Vec<PeerUrl> {
+        lock(&self.urls).all()
+    }
+
     pub(crate) fn update_urls(&self, urls: Vec<PeerUrl>) {
         lock(&self.urls).update(urls);
     }

@@ -277,6 +277,11 @@ impl Shared {
         Remote { member, pipeline, tasks }
     }
 
+    /// A peer as seen from here.
+    pub(crate) fn member(&self, id: u64) -> Option<Arc<Member>> {
+        Some(Arc::clone(&lock(&self.links).peers.get(&id)?.member))
+    }
+
     pub(crate) fn is_peer(&self, id: u64) -> bool {
         lock(&self.links).peers.contains_key(&id)
     }

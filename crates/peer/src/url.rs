@@ -80,6 +80,12 @@ impl UrlPicker {
         self.urls.get(self.picked).cloned()
     }
 
+    /// All, the one in use first.
+    pub(crate) fn all(&self) -> Vec<PeerUrl> {
+        let (behind, from) = self.urls.split_at(self.picked);
+        [from, behind].concat()
+    }
+
     /// Goes on to the next URL, if `failed` is still the one in use.
     pub(crate) fn unreachable(&mut self, failed: &PeerUrl) {
         if self.urls.get(self.picked) == Some(failed) {
@@ -133,6 +139,7 @@ mod tests {
         picker.unreachable(&url(1));
         picker.unreachable(&url(1)); // two users of the same URL found it dead
         assert_eq!(picker.pick(), Some(url(2)));
+        assert_eq!(picker.all(), [url(2), url(1)]);
         picker.unreachable(&url(2));
         assert_eq!(picker.pick(), Some(url(1)));
     }

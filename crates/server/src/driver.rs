@@ -9,7 +9,8 @@
 //! - a received snapshot goes to the log first, then to the apply stage, and raft goes on behind
 //!   both;
 //! - proposals that arrive while there is no leader wait for one, as in etcd, until whoever
-//!   proposed gives up.
+//!   proposed gives up. Those that other members sent here wait as well, and those that come while
+//!   the lead is handed over: etcd loses these.
 //!
 //! What it is not: a thread or a clock ([`crate::threads`] has those).
 
@@ -17,14 +18,14 @@ use crate::Error;
 use apply::Reply;
 use bytes::Bytes;
 use raft::{LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage, RawNode, SoftState, StateType};
-use raftpb::{ConfChange, MembershipChange, Message, Snapshot};
+use raftpb::{ConfChange, MembershipChange, Message, MessageType, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
 
 /// Pieces of work with one stage, at most.
 pub(crate) const WORK_MAX: usize = 64;
 
-/// Proposals that wait for a leader, at most; then new ones are refused.
+/// Proposals that wait for a leader, at most, and of others; then new ones are refused.
 const HELD_MAX: usize = 4096;
 
 /// Changes of members that wait for a leader, at most.
@@ -124,6 +125,8 @@ pub(crate) struct Progress {
     pub last_index: u64,
     /// Whether what is applied here is the present, with nobody to ask.
     pub decides_alone: bool,
+    /// Ticks so far.
+    pub ticks: u64,
 }
 
 #[derive(Debug)]
@@ -141,30 +144,34 @@ pub(crate) struct Driver {
     proposals: Vec<(u64, Bytes)>,
     /// Changes of members, which wait for a leader as proposals do.
     changes: Vec<(u64, ConfChange)>,
-    held: VecDeque<(u64, Bytes)>,
+    /// Those that wait for a leader, each with the tick after which nobody waits for it.
+    held: VecDeque<(u64, (u64, Bytes))>,
+    /// Those of other members.
+    held_of_others: VecDeque<(u64, Message)>,
     reads: Vec<u64>,
     round: Option<Round>,
     rounds: u64,
     /// Reads confirmed at an index that is not applied yet.
     confirmed: BTreeMap<u64, Vec<u64>>,
-    /// Ticks after which whoever waits for a read has been told that it took too long.
-    read_ticks_max: u32,
+    /// Ticks after which whoever waits for an answer has been told that it took too long.
+    request_ticks: u32,
     applied: u64,
     /// The commit index when this node was first found to decide alone; `None` while it does not.
     alone_from: Option<u64>,
     appends_out: usize,
     applies_out: usize,
     lead: u64,
+    ticks: u64,
 }
 
 impl Driver {
-    /// `applied` is the last index applied; a read is forgotten `read_ticks_max` ticks after it was
-    /// asked for.
+    /// `applied` is the last index applied; a request is forgotten `request_ticks` ticks after it
+    /// came.
     pub(crate) fn new(
         id: u64,
         raw: RawNode<MemoryStorage>,
         applied: u64,
-        read_ticks_max: u32,
+        request_ticks: u32,
     ) -> Self {
         let mut driver = Self {
             id,
@@ -172,16 +179,18 @@ impl Driver {
             proposals: Vec::new(),
             changes: Vec::new(),
             held: VecDeque::new(),
+            held_of_others: VecDeque::new(),
             reads: Vec::new(),
             round: None,
             rounds: 0,
             confirmed: BTreeMap::new(),
-            read_ticks_max,
+            request_ticks,
             applied,
             alone_from: None,
             appends_out: 0,
             applies_out: 0,
             lead: raft::NONE,
+            ticks: 0,
         };
         driver.campaign_alone();
         driver
@@ -227,6 +236,7 @@ impl Driver {
             committed: basic.hard_state.commit(),
             last_index: self.raw.last_index(),
             decides_alone: self.alone_from.is_some_and(|from| from <= self.applied),
+            ticks: self.ticks,
         }
     }
 
@@ -245,6 +255,9 @@ impl Driver {
                 // As above.
                 let _ = answer.send(self.raw.status());
             }
+            Input::Step(message) if message.r#type() == MessageType::MsgProp => {
+                self.step_proposal(self.ticks + u64::from(self.request_ticks), message);
+            }
             Input::Step(message) => self.step_raft(message),
             Input::Appended(message) => self.take_appended(message, out),
             Input::Applied(applied) => self.take_applied(applied, out),
@@ -255,10 +268,14 @@ impl Driver {
     }
 
     fn tick(&mut self, out: &mut Outbox) {
+        self.ticks += 1;
         self.raw.tick();
-        let read_ticks_max = self.read_ticks_max;
+        let now = self.ticks;
+        while self.held.pop_front_if(|(until, _)| *until < now).is_some() {}
+        while self.held_of_others.pop_front_if(|(until, _)| *until < now).is_some() {}
+        let request_ticks = self.request_ticks;
         // Nobody waits for its reads any more; those that came meanwhile are the next round.
-        self.round.take_if(|round| round.ticks >= read_ticks_max);
+        self.round.take_if(|round| round.ticks >= request_ticks);
         if let Some(round) = &mut self.round {
             round.ticks += 1;
             if round.ticks % READ_RETRY_TICKS == 0 {
@@ -345,30 +362,51 @@ impl Driver {
         for (id, _) in self.changes.drain(..surplus) {
             out.replies.push((id, Err(api::Error::TooManyRequests.into())));
         }
-        if self.proposals.is_empty() && (self.held.is_empty() || self.lead == raft::NONE) {
-            return;
-        }
+        let until = self.ticks + u64::from(self.request_ticks);
         if self.lead == raft::NONE {
-            for (id, data) in self.proposals.drain(..) {
-                if self.held.len() < HELD_MAX {
-                    self.held.push_back((id, data));
-                } else {
-                    out.replies.push((id, Err(api::Error::TooManyRequests.into())));
-                }
+            for proposal in std::mem::take(&mut self.proposals) {
+                self.hold(until, proposal, out);
             }
             return;
         }
-        let mut batch: Vec<(u64, Bytes)> = self.held.drain(..).collect();
-        batch.append(&mut self.proposals);
-        let data = batch.iter().map(|(_, data)| data.clone());
-        if self.raw.propose_all(data).is_ok() {
+        for (until, message) in std::mem::take(&mut self.held_of_others) {
+            self.step_proposal(until, message);
+        }
+        if self.held.is_empty() && self.proposals.is_empty() {
             return;
         }
-        // All or none are taken; one by one, some may be.
-        for (id, data) in batch {
-            if let Err(error) = self.raw.propose(data) {
-                out.replies.push((id, Err(Error::Other(error.to_string()))));
+        let mut batch = std::mem::take(&mut self.held);
+        batch.extend(self.proposals.drain(..).map(|proposal| (until, proposal)));
+        match self.raw.propose_all(batch.iter().map(|(_, (_, data))| data.clone())) {
+            Ok(()) => {}
+            // The lead is being handed over, or was lost just now.
+            Err(raft::Error::ProposalDropped) => {
+                batch.into_iter().for_each(|(until, proposal)| self.hold(until, proposal, out));
             }
+            Err(error) => {
+                let told = |id| (id, Err(Error::Other(error.to_string())));
+                out.replies.extend(batch.into_iter().map(|(_, (id, _))| told(id)));
+            }
+        }
+    }
+
+    fn hold(&mut self, until: u64, proposal: (u64, Bytes), out: &mut Outbox) {
+        if self.held.len() < HELD_MAX {
+            self.held.push_back((until, proposal));
+        } else {
+            out.replies.push((proposal.0, Err(api::Error::TooManyRequests.into())));
+        }
+    }
+
+    /// A proposal that another member sent here, thinking that this one leads.
+    fn step_proposal(&mut self, until: u64, message: Message) {
+        let from = message.from();
+        match self.raw.step(message.clone()) {
+            Ok(()) => {}
+            Err(raft::Error::ProposalDropped) if self.held_of_others.len() < HELD_MAX => {
+                self.held_of_others.push_back((until, message));
+            }
+            Err(error) => tracing::debug!(from, %error, "raft refused a proposal"),
         }
     }
 

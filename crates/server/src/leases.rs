@@ -1,8 +1,8 @@
 //! Leases as clients see them: kept alive, looked at, listed.
 //!
-//! Only the leader counts their time. Compat: it answers nobody's renewal before it has made sure
-//! that it still leads, as etcd 3.5.14 and later do; what cannot be made sure of is
-//! `not a primary lessor`, for the client to go elsewhere.
+//! Only the leader counts their time; other members ask it (`forward.rs`). Compat: it answers
+//! nobody's renewal before it has made sure that it still leads, as etcd 3.5.14 and later do; what
+//! cannot be made sure of is `not a primary lessor`, for the client to go elsewhere.
 
 use crate::apply_loop::ApplyInput;
 use crate::{Error, Server};
@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 
 /// How long a lease that is not known here is waited for.
 const APPLY_WAIT: Duration = Duration::from_secs(1);
+
+/// A leader that ticked within so many ticks is one.
+const RECENT_TICKS: u32 = 3;
 
 /// How long to wait before a lease that ran out is looked at again.
 const EXPIRED_POLL: Duration = Duration::from_millis(50);
@@ -50,9 +53,35 @@ impl Server {
     /// Gives a lease its whole time again; its seconds.
     ///
     /// # Errors
-    /// [`api::Error::LeaseNotFound`]; that this member does not lead, as text.
+    /// [`api::Error::LeaseNotFound`], `NoLeader`, `Timeout`; that it is not certain whether this
+    /// member still leads, as text.
     pub async fn lease_renew(&self, id: i64) -> Result<i64, Error> {
-        self.must_lead()?;
+        let deadline = self.request_deadline();
+        loop {
+            if self.shared.leads() {
+                self.make_sure_to_lead().await?;
+                if let Some(ttl) = self.renew_here(id).await? {
+                    return Ok(ttl);
+                }
+            }
+            if let Some(ttl) = self.renew_at_leader(id, deadline).await? {
+                return Ok(ttl);
+            }
+        }
+    }
+
+    /// The same for another member, which asks because this one leads.
+    ///
+    /// # Errors
+    /// [`api::Error::LeaseNotFound`], `TimeoutWaitAppliedIndex`; that this member does not lead, as
+    /// text.
+    pub async fn lease_renew_for_peer(&self, id: i64) -> Result<i64, Error> {
+        self.make_sure_to_lead().await?;
+        self.renew_here(id).await?.ok_or_else(not_primary)
+    }
+
+    /// `None` if this member does not count the time of leases.
+    async fn renew_here(&self, id: i64) -> Result<Option<i64>, Error> {
         let mut waited = false;
         loop {
             let now = self.shared.now();
@@ -60,7 +89,7 @@ impl Server {
             match renewed {
                 Ok(Renewal::Renewed(ttl)) => {
                     self.shared.metrics.leases.renewed.inc();
-                    return Ok(ttl);
+                    return Ok(Some(ttl));
                 }
                 Ok(Renewal::ForgetCheckpoint) => {
                     let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
@@ -74,7 +103,7 @@ impl Server {
                     waited = true;
                 }
                 Err(Refused::NotFound) => return Err(api::Error::LeaseNotFound.into()),
-                Err(Refused::NotPrimary) => return Err(not_primary()),
+                Err(Refused::NotPrimary) => return Ok(None),
                 // Its revocation is on its way; only then can be said that it is gone.
                 Err(Refused::Expired) => tokio::time::sleep(EXPIRED_POLL).await,
             }
@@ -84,9 +113,32 @@ impl Server {
     /// What is known of a lease; `None` if there is none.
     ///
     /// # Errors
-    /// That this member does not lead, as text; [`api::Error::TimeoutWaitAppliedIndex`].
+    /// [`api::Error::TimeoutWaitAppliedIndex`], `LeaderChanged`, `NoLeader`, `Timeout`.
     pub async fn lease_times(&self, id: i64, keys: bool) -> Result<Option<LeaseTimes>, Error> {
-        self.must_lead()?;
+        let deadline = self.request_deadline();
+        loop {
+            if self.shared.leads() {
+                return match self.lease_times_for_peer(id, keys).await {
+                    // Compat: a client asks again for this one.
+                    Err(error) if error == not_primary() => Err(api::Error::LeaderChanged.into()),
+                    answer => answer,
+                };
+            }
+            if let Some(times) = self.times_at_leader(id, keys, deadline).await? {
+                return Ok(times);
+            }
+        }
+    }
+
+    /// The same for another member, which asks because this one leads.
+    ///
+    /// # Errors
+    /// [`api::Error::TimeoutWaitAppliedIndex`]; that this member does not lead, as text.
+    pub async fn lease_times_for_peer(
+        &self,
+        id: i64,
+        keys: bool,
+    ) -> Result<Option<LeaseTimes>, Error> {
         self.wait_committed_applied().await?;
         let (answer, found) = oneshot::channel();
         self.ask(ApplyInput::Lease { id, answer })?;
@@ -96,7 +148,7 @@ impl Server {
         let remaining = self.shared.expiry().remaining(id, self.shared.now());
         let Remaining { granted, left } = match remaining {
             Ok(remaining) => remaining,
-            Err(Refused::NotPrimary) => return Err(api::Error::LeaderChanged.into()),
+            Err(Refused::NotPrimary) => return Err(not_primary()),
             Err(Refused::NotFound | Refused::Expired) => return Ok(None),
         };
         let keys = if keys { attached } else { Vec::new() };
@@ -124,12 +176,16 @@ impl Server {
         }
     }
 
-    fn must_lead(&self) -> Result<(), Error> {
-        // With other members, asking the leader is not built yet.
-        if self.shared.leads() && self.shared.expiry().is_primary() {
+    /// A member whose raft has not moved for a while, because its disk or its machine stood still,
+    /// may have lost the lead without knowing.
+    async fn make_sure_to_lead(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        if shared.leads() && shared.since_tick() <= RECENT_TICKS * shared.config.heartbeat_interval
+        {
             return Ok(());
         }
-        Err(not_primary())
+        let confirmed = self.linearizable().await.is_ok();
+        if confirmed && shared.leads() { Ok(()) } else { Err(not_primary()) }
     }
 
     async fn wait_committed_applied(&self) -> Result<(), Error> {

@@ -11,11 +11,14 @@ use crate::{Error, Server};
 use member::{Cluster, Member};
 use raftpb::{ConfChange, ConfChangeType};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 /// What a leader says that could not hand over.
 const TRANSFER_TIMEOUT: &str = "etcdserver: request timed out, leader transfer took too long";
+
+/// What Go members say of promoting a voter, to one another.
+pub const NOT_A_LEARNER: &str = "membership: can only promote a learner member";
 
 /// How long a peer must have answered to count as healthy.
 const HEALTHY_FOR: Duration = Duration::from_secs(5);
@@ -89,16 +92,29 @@ impl Server {
     }
 
     /// Gives a learner its vote, if it has nearly all of the log; gives all members. Only the
-    /// leader knows that.
+    /// leader knows that, and is asked by the others.
     ///
     /// # Errors
-    /// [`api::Error::NotLeader`], `MemberNotFound`, `MemberNotLearner`, `LearnerNotReady`,
-    /// `MemberNotEnoughStarted`, and those of [`Server::propose`].
-    pub async fn promote_member(&self, id: u64) -> Result<Arc<Cluster>, Error> {
+    /// [`api::Error::MemberNotFound`], `MemberNotLearner`, `LearnerNotReady`,
+    /// `MemberNotEnoughStarted`, `NoLeader`, and those of [`Server::propose`].
+    pub async fn promote_member(&self, id: u64) -> Result<Vec<Member>, Error> {
+        let deadline = self.request_deadline();
+        loop {
+            match self.promote_here(id).await {
+                Err(Error::Api(api::Error::NotLeader)) => {}
+                promoted => return Ok(promoted?.members().cloned().collect()),
+            }
+            if let Some(members) = self.promote_at_leader(id, deadline).await? {
+                return Ok(members);
+            }
+        }
+    }
+
+    async fn promote_here(&self, id: u64) -> Result<Arc<Cluster>, Error> {
         let promoted = self.promote(id).await;
         match &promoted {
             Ok(_) => self.shared.metrics.promotions.inc(),
-            // Somebody else's to count.
+            // The leader's to count.
             Err(Error::Api(api::Error::NotLeader)) => {}
             Err(error) => self.shared.metrics.promotion_failed(error.to_string()),
         }
@@ -122,6 +138,30 @@ impl Server {
         self.configure(ConfChangeType::ConfChangeAddNode, id, context).await
     }
 
+    /// Before a leader stops it hands over to the voter that has been there for longest: then
+    /// nobody has to find out that it is gone. If that fails, they do.
+    pub(crate) async fn hand_over(&self) {
+        let shared = &self.shared;
+        if !shared.leads() || *shared.stopping.borrow() {
+            return;
+        }
+        let cluster = self.cluster();
+        let others = cluster.voters().filter(|voter| voter.id != shared.id);
+        let active =
+            others.filter_map(|voter| Some((self.transport.active_since(voter.id)?, voter.id)));
+        let Some((_, to)) = active.min() else {
+            if cluster.voters().count() > 1 {
+                tracing::warn!("leadership transfer failed: no other voter answers");
+            }
+            return;
+        };
+        match self.move_leader(to).await {
+            // What others still send here is passed on, until they know who leads.
+            Ok(()) => tokio::time::sleep(shared.config.heartbeat_interval).await,
+            Err(error) => tracing::warn!(%error, "leadership transfer failed"),
+        }
+    }
+
     /// Hands the lead to another voter, and waits until it has it.
     ///
     /// # Errors
@@ -134,10 +174,22 @@ impl Server {
         if self.cluster().member(to).is_none_or(|member| member.is_learner) {
             return Err(api::Error::BadLeaderTransferee.into());
         }
+        let (began, local_member_id) = (Instant::now(), peer::identity::format_id(self.shared.id));
+        let transferee_member_id = peer::identity::format_id(to);
+        tracing::info!(local_member_id, transferee_member_id, "leadership transfer starting");
         self.tell(Input::TransferLead { to })?;
         let moved = lead.wait_for(|lead| *lead == to);
         match tokio::time::timeout(self.shared.config.request_timeout(), moved).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                let took = format!("{:?}", began.elapsed());
+                tracing::info!(
+                    local_member_id,
+                    transferee_member_id,
+                    took,
+                    "leadership transfer finished"
+                );
+                Ok(())
+            }
             Ok(Err(_)) => Err(api::Error::Stopped.into()),
             // Compat: the table of errors does not have this one.
             Err(_) => Err(Error::Other(TRANSFER_TIMEOUT.to_owned())),

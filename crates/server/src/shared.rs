@@ -61,6 +61,8 @@ pub(crate) struct RaftNumbers {
     /// Whether this member alone decides, and has decided something in its term: then what it
     /// has applied is the present, and reads need ask nobody.
     pub decides_alone: AtomicBool,
+    /// When raft ticked last, in milliseconds on the member's clock.
+    pub ticked: AtomicU64,
 }
 
 impl Shared {
@@ -112,6 +114,18 @@ impl Shared {
     /// Time since the process started.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// How long ago raft ticked.
+    pub(crate) fn since_tick(&self) -> Duration {
+        let ticked = Duration::from_millis(self.raft.ticked.load(Ordering::Relaxed));
+        self.now().saturating_sub(ticked)
+    }
+
+    /// Notes that raft ticked.
+    pub(crate) fn ticked(&self) {
+        let now = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX);
+        self.raft.ticked.store(now, Ordering::Relaxed);
     }
 
     /// Waits until an index is applied and visible.

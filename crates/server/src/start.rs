@@ -13,7 +13,7 @@ use crate::store_loop::{self, StoreRequest};
 use crate::threads::{self, DriverPorts, INBOX_MAX, LogStage, Stages};
 use crate::waiters::Waiters;
 use crate::watches::{self, Watches};
-use crate::{Config, Fatal, describe, image, tasks};
+use crate::{Config, Fatal, describe, image, tasks, versions};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
 use crossbeam_channel::{Sender, bounded};
 use lease::Expiry;
@@ -201,6 +201,7 @@ impl Server {
             transport: transport.clone(),
             runtime: Handle::current(),
             heartbeats: BTreeMap::new(),
+            ticks: 0,
         };
         let (period, driver_end) = (shared.config.heartbeat_interval, Arc::clone(&end));
         running.push(spawn("raft", move || {
@@ -253,7 +254,8 @@ impl Server {
         };
         join.spawn(snapshots.run());
         join.spawn(tasks::publish(server.clone_for_task()));
-        join.spawn(tasks::decide_version(server.clone_for_task()));
+        join.spawn(versions::decide(server.clone_for_task()));
+        join.spawn(versions::end_downgrade(server.clone_for_task()));
         join.spawn(tasks::expire_waiters(server.clone_for_task()));
         join.spawn(tasks::expire_leases(server.clone_for_task(), terms));
         join.spawn(tasks::raise_no_space(server.clone_for_task(), nospace));
@@ -288,9 +290,10 @@ impl Server {
         }
     }
 
-    /// Stops the member: requests are refused, and all that was acknowledged is durable. Does
-    /// nothing the second time.
+    /// Stops the member: a lead is handed over, requests are refused, and all that was
+    /// acknowledged is durable. Does nothing the second time.
     pub async fn stop(&self) {
+        self.hand_over().await;
         self.shared.stop();
         let running = lock(&self.running).take();
         let Some(Running { threads, mut tasks, stop, store }) = running else { return };
@@ -394,6 +397,8 @@ struct DriverOutside {
     runtime: Handle,
     /// When the last heartbeat went to each member.
     heartbeats: BTreeMap<u64, Instant>,
+    /// As last seen.
+    ticks: u64,
 }
 
 impl DriverOutside {
@@ -421,6 +426,10 @@ impl DriverOutside {
 impl threads::Outside for DriverOutside {
     fn take(&mut self, out: &mut Outbox, progress: Progress) {
         let numbers = &self.shared.raft;
+        if progress.ticks != self.ticks {
+            self.ticks = progress.ticks;
+            self.shared.ticked();
+        }
         numbers.term.store(progress.term, Ordering::Relaxed);
         numbers.last_index.store(progress.last_index, Ordering::Relaxed);
         numbers.committed.store(progress.committed, Ordering::Release);

@@ -1,10 +1,9 @@
-//! What a member does by itself: say who it is, decide the cluster's version, end leases, raise
-//! the alarm.
+//! What a member does by itself: say who it is, end leases, raise the alarm.
 
 use crate::start::no_space_alarm;
 use crate::{Server, describe};
 use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
-use api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use api::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use lease::REVOKE_BATCH;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,9 +20,6 @@ const REVOKES_AT_ONCE: usize = 16;
 
 /// How long a member waits before it says again who it is.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
-
-/// How often the cluster's version is looked at.
-const VERSION_PERIOD: Duration = Duration::from_secs(4);
 
 /// Says until it is heard what the member is called and where clients find it.
 pub(crate) async fn publish(server: Server) {
@@ -66,37 +62,6 @@ pub(crate) async fn publish(server: Server) {
         cluster_id = peer::identity::format_id(server.shared.cluster_id),
         "published local member to cluster through raft"
     );
-}
-
-/// The leader decides the version once there is a leader, and looks again from time to time.
-pub(crate) async fn decide_version(server: Server) {
-    let shared = &server.shared;
-    loop {
-        let mut lead = shared.lead.subscribe();
-        let cluster = shared.cluster();
-        // With other members their versions count too; asking them is not built yet.
-        if shared.leads() && cluster.members().len() == 1 {
-            let (version, servers) = (cluster.version(), Some(member::SERVER_VERSION));
-            match member::decide_cluster_version(version, servers, &cluster.downgrade()) {
-                Ok(Some(version)) => set_version(&server, version).await,
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "failed to monitor cluster version"),
-            }
-        }
-        tokio::select! {
-            _ = lead.changed() => {}
-            () = tokio::time::sleep(VERSION_PERIOD) => {}
-        }
-    }
-}
-
-async fn set_version(server: &Server, version: member::Version) {
-    let set = ClusterVersionSetRequest { ver: version.to_string() };
-    let request =
-        InternalRaftRequest { cluster_version_set: Some(set), ..InternalRaftRequest::default() };
-    if let Err(error) = server.propose(request).await {
-        tracing::warn!(%error, "failed to set the cluster version");
-    }
 }
 
 /// Tells those who wait too long that it took too long.

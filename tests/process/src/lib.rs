@@ -1,10 +1,11 @@
 //! A server as its users have it: a process with two ports and a folder, known by what it answers.
 //!
 //! [`Program`] is which one: ours, or the real etcd that stands beside it as the judge. [`Server`]
-//! is one that runs; [`Witness`] is a client that has to be served whatever happens to it; [`Rng`]
+//! is one that runs, [`Cluster`] are several that form one; [`Witness`] is a client that has to be served whatever happens to it; [`Rng`]
 //! makes its tests' choices. What it is not: a way into a server. All
 //! tests built on this crate run on any program with etcd's flags.
 
+mod cluster;
 mod files;
 mod fill;
 mod program;
@@ -13,6 +14,7 @@ mod server;
 pub mod wire;
 mod witness;
 
+pub use cluster::{Cluster, status};
 pub use files::raise_open_files;
 pub use fill::fill;
 pub use program::{Program, subject};

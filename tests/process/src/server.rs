@@ -4,6 +4,7 @@
 //! the last lines are kept for the messages of failed tests.
 
 use crate::{PATIENCE, Program};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -27,6 +28,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// The members of the cluster that it joins, as `name=url,...`; empty for one of its own.
     pub joins: String,
+    /// Its name; `m` if empty.
+    pub name: String,
     /// Schemes of the URLs on which clients are listened to; `http` if empty.
     pub client_schemes: Vec<&'static str>,
     /// The scheme of its peer URL; `http` if empty.
@@ -49,6 +52,10 @@ impl Options {
         self
     }
 
+    fn name(&self) -> &str {
+        if self.name.is_empty() { "m" } else { &self.name }
+    }
+
     fn peer_scheme(&self) -> &str {
         if self.peer_scheme.is_empty() { "http" } else { self.peer_scheme }
     }
@@ -63,6 +70,8 @@ pub struct Server {
     options: Options,
     client: SocketAddr,
     peer: SocketAddr,
+    /// The members of the cluster that it begins with others; empty for one of its own.
+    begins: String,
     folder: TempDir,
 }
 
@@ -85,6 +94,11 @@ impl Server {
         server
     }
 
+    /// Makes it begin a cluster with others, `name=url,...`, when it is first started.
+    pub(crate) fn begin(&mut self, members: &str) {
+        self.begins = members.to_owned();
+    }
+
     /// A server that has its folder and ports, and is not started.
     ///
     /// # Panics
@@ -95,7 +109,8 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let log = Arc::default();
         let program = program.clone();
-        Self { child: None, log, program, options, client, peer, folder }
+        let begins = String::new();
+        Self { child: None, log, program, options, client, peer, begins, folder }
     }
 
     /// Starts it on the folder that it left, and waits until it is ready.
@@ -121,12 +136,15 @@ impl Server {
         let client = urls.collect::<Vec<_>>().join(",");
         let peer = self.peer_url();
         let mut command = Command::new(&self.program.path);
-        let mut members = format!("m={peer}");
-        if !self.options.joins.is_empty() {
+        let mut members = format!("{}={peer}", self.options.name());
+        if !self.begins.is_empty() {
+            members.clone_from(&self.begins);
+        } else if !self.options.joins.is_empty() {
             members = format!("{},{members}", self.options.joins);
             command.arg("--initial-cluster-state=existing");
         }
-        command.args(["--name=m", "--logger=zap"]).arg("--data-dir").arg(self.data_dir());
+        command.arg(format!("--name={}", self.options.name()));
+        command.arg("--logger=zap").arg("--data-dir").arg(self.data_dir());
         command.arg(format!("--listen-client-urls={client}"));
         command.arg(format!("--advertise-client-urls={client}"));
         command.arg(format!("--listen-peer-urls={peer}"));
@@ -182,6 +200,26 @@ impl Server {
         child.wait().expect("a killed child ends");
     }
 
+    /// Asks it to end, as a service manager does.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn terminate(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        let pid = Pid::from_child(child);
+        kill_process(pid, Signal::TERM).expect("a child can be asked to end");
+    }
+
+    /// Waits until it has ended by itself, so that it can be started again.
+    ///
+    /// # Panics
+    /// If it does not end in time; its log is in the message.
+    pub fn reap(&mut self) {
+        assert!(self.wait_ended(PATIENCE), "it does not end; its log:\n{}", self.log());
+        let mut child = self.child.take().expect("it was started");
+        child.wait().expect("a child can be waited for");
+    }
+
     /// Whether its process is there.
     pub fn runs(&mut self) -> bool {
         let ended = |child: &mut Child| child.try_wait().expect("a child can be asked for");
@@ -222,10 +260,16 @@ impl Server {
         self.peer
     }
 
-    /// The same, as other members know it.
+    /// Its address, as other members know it.
     #[must_use]
     pub fn peer_url(&self) -> String {
         format!("{}://{}", self.options.peer_scheme(), self.peer)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.options.name()
     }
 
     /// A folder that is its own.

@@ -80,7 +80,7 @@ impl cluster_server::Cluster for Cluster {
         request: Request<MemberPromoteRequest>,
     ) -> Answer<MemberPromoteResponse> {
         let promoted = self.server.promote_member(request.into_inner().id).await;
-        let members = list(&*promoted.map_err(status)?);
+        let members = promoted.map_err(status)?.iter().map(told).collect();
         let mut response = MemberPromoteResponse { header: None, members };
         fill(&self.server, &mut response.header);
         Ok(Response::new(response))

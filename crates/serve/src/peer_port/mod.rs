@@ -1,7 +1,10 @@
 //! What the peer port serves beside the peer protocol: who the members are, the version, the
-//! hash by which members compare their keys, and whether a downgrade is under way.
+//! hash by which members compare their keys, whether a downgrade is under way; and on the leader
+//! what the others ask it for their clients.
 //!
 //! Source: etcd `server/etcdserver/api/etcdhttp/peer.go`, `server/etcdserver/corrupt.go`.
+
+mod leader;
 
 use api::version::VERSION;
 use bytes::Bytes;
@@ -30,7 +33,12 @@ impl Others for PeerPaths {
                 "/members" => get_only(&request, || members(server)),
                 "/members/hashkv" => hash_kv(server, request).await,
                 "/downgrade/enabled" => downgrade_enabled(server, &request).await,
-                _ => return None,
+                "/leases" => leader::renew(server, request).await,
+                "/leases/internal" => leader::lease_times(server, request).await,
+                path => match path.strip_prefix("/members/promote/") {
+                    Some(id) => leader::promote(server, request.method(), id).await,
+                    None => return None,
+                },
             })
         })
     }
@@ -40,7 +48,7 @@ fn get_only(
     request: &Request<Incoming>,
     answer: impl FnOnce() -> Response<ResponseBody>,
 ) -> Response<ResponseBody> {
-    if request.method() == Method::GET { answer() } else { not_allowed() }
+    if request.method() == Method::GET { answer() } else { not_allowed("GET") }
 }
 
 fn version(server: &Server) -> Response<ResponseBody> {
@@ -61,7 +69,7 @@ fn members(server: &Server) -> Response<ResponseBody> {
 /// Whether the cluster is going back to an earlier version; members ask for it once they start.
 async fn downgrade_enabled(server: &Server, request: &Request<Incoming>) -> Response<ResponseBody> {
     if request.method() != Method::GET {
-        return not_allowed();
+        return not_allowed("GET");
     }
     if let Err(why) = server.linearizable().await {
         let text = format!("failed linearized read: {why}");
@@ -83,7 +91,7 @@ struct HashRequest {
 /// Compat: the request is JSON in the body of a GET.
 async fn hash_kv(server: &Server, request: Request<Incoming>) -> Response<ResponseBody> {
     if request.method() != Method::GET {
-        return not_allowed();
+        return not_allowed("GET");
     }
     let cluster_id = member::format_id(server.cluster_id());
     let asked = request.headers().get("x-etcd-cluster-id");
@@ -135,9 +143,9 @@ fn body(status: StatusCode, text: String) -> Response<ResponseBody> {
     response
 }
 
-fn not_allowed() -> Response<ResponseBody> {
+fn not_allowed(allowed: &'static str) -> Response<ResponseBody> {
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
@@ -151,6 +159,6 @@ fn error(status: StatusCode, text: &str) -> Response<ResponseBody> {
     response
 }
 
-fn full(text: String) -> ResponseBody {
-    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
+fn full(content: impl Into<Bytes>) -> ResponseBody {
+    Full::new(content.into()).map_err(|never| match never {}).boxed()
 }
