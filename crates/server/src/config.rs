@@ -34,6 +34,9 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Ticks of an election timeout.
     pub election_ticks: u32,
+    /// Whether a member that starts among others that answer waits less for a leader to be heard
+    /// of, before it stands for election.
+    pub initial_election_tick_advance: bool,
     /// Whether a member asks if it could win before it starts an election.
     pub pre_vote: bool,
     /// Entries applied between two snapshots.
@@ -106,6 +109,7 @@ impl Default for Config {
             advertise_client_urls: vec!["http://localhost:2379".to_owned()],
             heartbeat_interval: Duration::from_millis(100),
             election_ticks: 10,
+            initial_election_tick_advance: true,
             pre_vote: true,
             snapshot_count: 10_000,
             snapshot_catch_up_entries: 5_000,

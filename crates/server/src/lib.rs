@@ -52,5 +52,5 @@ pub use start::Server;
 pub use waiters::{Answer, Told, Waiter};
 pub use watches::{
     WatchCommands, WatchEvent, WatchEvents, WatchHandle, WatchItem, WatchOptions, WatchOutbox,
-    WatchStream,
+    WatchStage, WatchStream,
 };

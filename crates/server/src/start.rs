@@ -253,6 +253,7 @@ impl Server {
             last: booted.snapshot_index,
         };
         join.spawn(snapshots.run());
+        join.spawn(tasks::advance_ticks(server.clone_for_task()));
         join.spawn(tasks::publish(server.clone_for_task()));
         join.spawn(versions::decide(server.clone_for_task()));
         join.spawn(versions::end_downgrade(server.clone_for_task()));

@@ -1,5 +1,6 @@
 //! What a member does by itself: say who it is, end leases, raise the alarm.
 
+use crate::driver::Input;
 use crate::start::no_space_alarm;
 use crate::{Server, describe};
 use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
@@ -8,6 +9,10 @@ use lease::REVOKE_BATCH;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+/// For how long others are waited for after the start, and how often they are looked at.
+const PEERS_PATIENCE: Duration = Duration::from_secs(5);
+const PEERS_PERIOD: Duration = Duration::from_millis(50);
 
 /// How often leases are looked at.
 const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
@@ -62,6 +67,27 @@ pub(crate) async fn publish(server: Server) {
         cluster_id = peer::identity::format_id(server.shared.cluster_id),
         "published local member to cluster through raft"
     );
+}
+
+/// A member that starts where others answer hears of a leader soon, if there is one: all but two
+/// ticks of its first election timeout are taken off. Where nobody answers, there is nobody to
+/// elect it.
+pub(crate) async fn advance_ticks(server: Server) {
+    if !server.shared.config.initial_election_tick_advance {
+        return;
+    }
+    let since = tokio::time::Instant::now();
+    while since.elapsed() < PEERS_PATIENCE {
+        tokio::time::sleep(PEERS_PERIOD).await;
+        // Compat: one other alone does not count.
+        if server.transport.active_peers() > 1 {
+            for _ in 2..server.shared.config.election_ticks {
+                // One that has so much to do needs no ticks.
+                let _ = server.tell(Input::Tick);
+            }
+            return;
+        }
+    }
 }
 
 /// Tells those who wait too long that it took too long.

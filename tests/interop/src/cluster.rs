@@ -1,8 +1,8 @@
 //! Several real members on this machine, each reached by the others through a proxy.
 
+use crate::Proxy;
 use crate::gateway::{Answer, Gateway};
 use crate::member::{Launch, Member, etcd_home_of, free_url};
-use crate::proxy::Proxy;
 use crate::receiver::{Config, Receiver};
 use crate::wait::until;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
-//! Servers that form one cluster, each as in [`Server`].
+//! Servers that form one cluster, each as in [`Server`], maybe with a [`Proxy`] before each peer
+//! port.
 
+use crate::proxy::{Fault, Proxy, Rule};
 use crate::{Options, PATIENCE, Program, Server};
 use api::etcdserverpb::StatusRequest;
 use api::etcdserverpb::StatusResponse;
@@ -19,6 +21,12 @@ const STATUS_MAX: Duration = Duration::from_secs(2);
 pub struct Cluster {
     /// Each of them.
     pub members: Vec<Server>,
+    /// What the others reach them through, if there is anything between.
+    proxies: Vec<Proxy>,
+    /// Their ids, once the links between them can be cut.
+    ids: Vec<u64>,
+    /// What is wrong with the links of each.
+    faults: Vec<Option<MemberFault>>,
 }
 
 impl Cluster {
@@ -29,11 +37,37 @@ impl Cluster {
     /// If one is not; its log is in the message.
     #[must_use]
     pub fn start(programs: &[Program], options: &Options) -> Self {
-        let mut members = Vec::new();
-        for (place, program) in programs.iter().enumerate() {
-            let options = Options { name: format!("m{place}"), ..options.clone() };
-            members.push(Server::prepare(program, options));
+        Self::begin(Self::prepare(programs, options), Vec::new())
+    }
+
+    /// The same, with a proxy in front of every member's peer port.
+    ///
+    /// # Panics
+    /// As above, and if one does not say who it is.
+    pub async fn start_with_proxies(programs: &[Program], options: &Options) -> Self {
+        let (mut members, mut proxies) = (Self::prepare(programs, options), Vec::new());
+        for member in &mut members {
+            let proxy = Proxy::open(&member.peer_address().to_string()).await;
+            member.advertise(proxy.url());
+            proxies.push(proxy);
         }
+        let mut cluster = tokio::task::block_in_place(|| Self::begin(members, proxies));
+        for member in &cluster.members {
+            let told = status(member).await.expect("it says how it is");
+            cluster.ids.push(told.header.expect("a header").member_id);
+        }
+        cluster
+    }
+
+    fn prepare(programs: &[Program], options: &Options) -> Vec<Server> {
+        let named = |(place, program)| {
+            let options = Options { name: format!("m{place}"), ..options.clone() };
+            Server::prepare(program, options)
+        };
+        programs.iter().enumerate().map(named).collect()
+    }
+
+    fn begin(mut members: Vec<Server>, proxies: Vec<Proxy>) -> Self {
         let named = |member: &Server| format!("{}={}", member.name(), member.peer_url());
         let all = members.iter().map(named).collect::<Vec<_>>().join(",");
         for member in &mut members {
@@ -41,7 +75,44 @@ impl Cluster {
             member.spawn();
         }
         members.iter().for_each(Server::wait_ready);
-        Self { members }
+        let faults = vec![None; members.len()];
+        Self { members, proxies, ids: Vec::new(), faults }
+    }
+
+    /// Makes a fault between a member and all others, or ends it.
+    ///
+    /// # Panics
+    /// If there are no proxies.
+    pub fn set_fault(&mut self, place: usize, fault: Option<MemberFault>) {
+        self.faults[place] = fault;
+        for (other, proxy) in self.proxies.iter().enumerate() {
+            // Connections that it dialled have its id, those to it end at its proxy.
+            let mut rules = Vec::new();
+            for (place, fault) in self.faults.iter().enumerate() {
+                let Some((inward, outward)) = fault.map(MemberFault::on_connections) else {
+                    continue;
+                };
+                if place == other {
+                    rules.insert(0, Rule { from: None, endpoint: None, fault: inward });
+                } else {
+                    let from = Some(self.ids[place]);
+                    rules.push(Rule { from, endpoint: None, fault: outward });
+                }
+            }
+            proxy.set_rules(&rules);
+        }
+    }
+
+    /// What is wrong between a member and all others.
+    #[must_use]
+    pub fn fault(&self, place: usize) -> Option<MemberFault> {
+        self.faults[place]
+    }
+
+    /// Ends all faults.
+    pub fn heal(&mut self) {
+        self.faults.fill(None);
+        self.proxies.iter().for_each(Proxy::heal);
     }
 
     /// Connections to each member.
@@ -83,6 +154,35 @@ impl Cluster {
     /// As above.
     pub async fn leader(&self) -> usize {
         self.leader_of(&(0..self.members.len()).collect::<Vec<_>>()).await
+    }
+}
+
+/// What is wrong between a member and all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberFault {
+    /// Connections break.
+    CutOff,
+    /// Nothing arrives either way, and nobody is told.
+    Silent,
+    /// It hears nobody.
+    Deaf,
+    /// Nobody hears it.
+    Mute,
+    /// All takes so much longer.
+    Slow(Duration),
+}
+
+impl MemberFault {
+    /// What it is on connections to the member, and on those that the member dialled.
+    fn on_connections(self) -> (Fault, Fault) {
+        match self {
+            Self::CutOff => (Fault::Cut, Fault::Cut),
+            Self::Silent => (Fault::BlackHole, Fault::BlackHole),
+            // A connection's two directions are those of who dialled it.
+            Self::Deaf => (Fault::NothingIn, Fault::NothingOut),
+            Self::Mute => (Fault::NothingOut, Fault::NothingIn),
+            Self::Slow(time) => (Fault::Delay(time), Fault::Delay(time)),
+        }
     }
 }
 

@@ -9,12 +9,13 @@ mod cluster;
 mod files;
 mod fill;
 mod program;
+pub mod proxy;
 mod rng;
 mod server;
 pub mod wire;
 mod witness;
 
-pub use cluster::{Cluster, status};
+pub use cluster::{Cluster, MemberFault, status};
 pub use files::raise_open_files;
 pub use fill::fill;
 pub use program::{Program, subject};

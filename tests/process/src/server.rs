@@ -72,6 +72,8 @@ pub struct Server {
     peer: SocketAddr,
     /// The members of the cluster that it begins with others; empty for one of its own.
     begins: String,
+    /// Where others are told to find it, if not where it listens.
+    advertised: Option<String>,
     folder: TempDir,
 }
 
@@ -99,6 +101,11 @@ impl Server {
         self.begins = members.to_owned();
     }
 
+    /// Has others told another URL than the one on which it listens for them.
+    pub(crate) fn advertise(&mut self, url: String) {
+        self.advertised = Some(url);
+    }
+
     /// A server that has its folder and ports, and is not started.
     ///
     /// # Panics
@@ -109,8 +116,8 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let log = Arc::default();
         let program = program.clone();
-        let begins = String::new();
-        Self { child: None, log, program, options, client, peer, begins, folder }
+        let (begins, advertised) = (String::new(), None);
+        Self { child: None, log, program, options, client, peer, begins, advertised, folder }
     }
 
     /// Starts it on the folder that it left, and waits until it is ready.
@@ -134,9 +141,9 @@ impl Server {
         };
         let urls = schemes.iter().map(|scheme| format!("{scheme}://{}", self.client));
         let client = urls.collect::<Vec<_>>().join(",");
-        let peer = self.peer_url();
+        let (peer, advertised) = (self.listen_peer_url(), self.peer_url());
         let mut command = Command::new(&self.program.path);
-        let mut members = format!("{}={peer}", self.options.name());
+        let mut members = format!("{}={advertised}", self.options.name());
         if !self.begins.is_empty() {
             members.clone_from(&self.begins);
         } else if !self.options.joins.is_empty() {
@@ -148,7 +155,7 @@ impl Server {
         command.arg(format!("--listen-client-urls={client}"));
         command.arg(format!("--advertise-client-urls={client}"));
         command.arg(format!("--listen-peer-urls={peer}"));
-        command.arg(format!("--initial-advertise-peer-urls={peer}"));
+        command.arg(format!("--initial-advertise-peer-urls={advertised}"));
         command.arg(format!("--initial-cluster={members}")).args(&self.options.flags);
         // Unix sockets that look like addresses lie there.
         command.current_dir(self.folder.path());
@@ -220,6 +227,13 @@ impl Server {
         child.wait().expect("a child can be waited for");
     }
 
+    /// Takes note of one that ended by itself, so that it can be started again.
+    pub fn forget(&mut self) {
+        if !self.runs() {
+            self.child = None;
+        }
+    }
+
     /// Whether its process is there.
     pub fn runs(&mut self) -> bool {
         let ended = |child: &mut Child| child.try_wait().expect("a child can be asked for");
@@ -263,6 +277,10 @@ impl Server {
     /// Its address, as other members know it.
     #[must_use]
     pub fn peer_url(&self) -> String {
+        self.advertised.clone().unwrap_or_else(|| self.listen_peer_url())
+    }
+
+    fn listen_peer_url(&self) -> String {
         format!("{}://{}", self.options.peer_scheme(), self.peer)
     }
 

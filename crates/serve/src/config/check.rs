@@ -125,6 +125,7 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
         advertise_client_urls: urls(raw, "advertise-client-urls")?,
         heartbeat_interval: Duration::from_millis(heartbeat),
         election_ticks: narrow("election-timeout", election / heartbeat)?,
+        initial_election_tick_advance: raw.get("initial-election-tick-advance") == "true",
         pre_vote: raw.get("pre-vote") == "true",
         snapshot_count: number(raw, "snapshot-count")?,
         snapshot_catch_up_entries: number(raw, "snapshot-catchup-entries")?,

@@ -68,12 +68,11 @@ pub const FLAGS: [Flag; 113] = [
         "1000",
         "milliseconds without a leader before an election; at least five heartbeats",
     ),
-    switch(waits(
+    switch(works(
         "Member",
         "initial-election-tick-advance",
         "true",
         "whether a member that starts need not wait as long for its first election",
-        "elections of several members",
     )),
     works("Member", "listen-peer-urls", "http://localhost:2380", "where members are listened to"),
     works("Member", "listen-client-urls", "http://localhost:2379", "where clients are listened to"),

@@ -5,8 +5,10 @@
 
 mod hub;
 mod item;
+mod stage;
 
 pub use item::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
+pub use stage::WatchStage;
 
 use crate::metrics::{StreamEvents, Watching};
 use crate::shared::Shared;

@@ -105,7 +105,15 @@ impl Proxy {
     /// If there is no port.
     #[must_use]
     pub fn start(runtime: &Handle, target: &str) -> Self {
-        let bound = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+        runtime.block_on(Self::open(target))
+    }
+
+    /// The same inside a runtime.
+    ///
+    /// # Panics
+    /// As above.
+    pub async fn open(target: &str) -> Self {
+        let bound = TcpListener::bind("127.0.0.1:0").await;
         let listener = bound.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
@@ -113,7 +121,7 @@ impl Proxy {
             rules: watch::Sender::new(Vec::new()),
             counts: Mutex::default(),
         });
-        let accepting = runtime.spawn(accept(listener, shared.clone()));
+        let accepting = tokio::spawn(accept(listener, shared.clone()));
         Self { address, shared, accepting }
     }
 
@@ -181,7 +189,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 #[derive(Debug)]
 struct Link {
     shared: Arc<Shared>,
-    from: Option<u64>,
+    /// Who dialled it, once a request has said so: one that only asks whether somebody is there
+    /// does not.
+    from: Mutex<Option<u64>>,
     first: Endpoint,
     /// What was asked last, and not answered yet.
     asked: Mutex<Option<Endpoint>>,
@@ -198,7 +208,8 @@ async fn carry(mut dialler: TcpStream, shared: Arc<Shared>) {
     let Some(head) = head else { return };
     let text = String::from_utf8_lossy(&head);
     let first = endpoint(&head).unwrap_or(Endpoint::Other);
-    let link = Link { shared: shared.clone(), from: sender(&text), first, asked: Mutex::default() };
+    let from = Mutex::new(sender(&text));
+    let link = Link { shared: shared.clone(), from, first, asked: Mutex::default() };
     let target = lock(&shared.target).clone();
     if link.fault(&rules.borrow()) == Some(Fault::Cut) {
         return;
@@ -229,8 +240,9 @@ const CUT_ALL: Rule = Rule { from: None, endpoint: None, fault: Fault::Cut };
 
 impl Link {
     fn fault(&self, rules: &[Rule]) -> Option<Fault> {
+        let by = *lock(&self.from);
         let fits = |rule: &&Rule| {
-            rule.from.is_none_or(|from| self.from == Some(from))
+            rule.from.is_none_or(|from| by == Some(from))
                 && rule.endpoint.is_none_or(|endpoint| self.first == endpoint)
         };
         rules.iter().find(fits).map(|rule| rule.fault)
@@ -273,6 +285,10 @@ impl Link {
                 Ok(0) | Err(_) => return,
                 Ok(read) => read,
             };
+            if inward && endpoint(&buffer[..read]).is_some() {
+                let mut from = lock(&self.from);
+                *from = from.or_else(|| sender(&String::from_utf8_lossy(&buffer[..read])));
+            }
             if !self.admit(inward).await || to.write_all(&buffer[..read]).await.is_err() {
                 return;
             }
@@ -292,7 +308,7 @@ impl Link {
         let status = status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         let Some(status) = status else { return };
         let Some(endpoint) = lock(&self.asked).take() else { return };
-        let count = Count { from: self.from, endpoint, status };
+        let count = Count { from: *lock(&self.from), endpoint, status };
         *lock(&self.shared.counts).entry(count).or_default() += 1;
     }
 }
