@@ -5,16 +5,20 @@ mod report;
 mod system;
 
 use anyhow::{Context, Result};
+use serve::Api;
 use serve::config::{
     Asked, Checked, ConfigError, FlagError, Found, Raw, check, check_log, help, parse,
 };
+use serve::http::Http;
 use serve::limits::{ClientRoom, raise_open_files};
 use serve::log::{self, Severity};
+use serve::metrics::Metrics;
 use serve::peer_port::PeerPaths;
 use serve::ports::Ports;
 use server::{Config, Server};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -111,8 +115,9 @@ fn fail(message: &str, error: &str) -> ExitCode {
 async fn run(raw: &Raw, checked: Checked) -> Result<Option<SignalKind>> {
     let is_initialized = Server::is_initialized(&checked.config)?;
     let starting = report::Starting::new(raw, &checked, is_initialized);
-    let Ports { peers, clients, peer_tls, .. } = Ports::open(&checked).await?;
-    let Checked { config, client_urls, peer_urls, http2, .. } = checked;
+    let Ports { peers, clients, https, metrics: scrapers, peer_tls, .. } =
+        Ports::open(&checked).await?;
+    let Checked { config, client_urls, peer_urls, http2, access, extensive_metrics, .. } = checked;
     let config = Config { peer_tls, ..config };
     starting.log();
     let server = Server::start(config).await?;
@@ -125,11 +130,22 @@ async fn run(raw: &Raw, checked: Checked) -> Result<Option<SignalKind>> {
         tracing::info!(address, "serving peer traffic");
         ports.spawn(server.clone().serve_peers(listener, PeerPaths(server.clone())));
     }
-    let api = serve::Api::new(&server, serve::http::router(&server), http2);
+    let metrics = Arc::new(Metrics::new(extensive_metrics));
+    let grpc = Api::grpc(&server, Arc::clone(&metrics.requests), http2);
+    let http = Http::new(server.clone(), Arc::clone(&metrics), access);
     let room = ClientRoom::of_open_files();
-    for port in clients {
-        port.announce("grpc+http");
+    let api = if https.is_empty() { grpc.with(http.clone()) } else { grpc };
+    let http = Api::http(http, http2);
+    let of_clients = clients.into_iter().map(|port| (port, &api));
+    for (port, api) in of_clients.chain(https.into_iter().map(|port| (port, &http))) {
+        port.announce(api.traffic());
         let edge = serve::edge::run(port.listener, room.clone(), api.clone(), stopping.clone());
+        ports.spawn(edge);
+    }
+    let only_metrics = Api::http(Http::only_metrics(server.clone(), metrics), http2);
+    for (listener, address) in scrapers {
+        tracing::info!(address, "serving metrics");
+        let edge = serve::edge::run(listener, room.clone(), only_metrics.clone(), stopping.clone());
         ports.spawn(edge);
     }
     // Heard from here on: whoever is told that it is ready may stop it at once.

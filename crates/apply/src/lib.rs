@@ -21,6 +21,7 @@ mod kv;
 mod lessor;
 mod machine;
 mod membership;
+mod op;
 mod reply;
 mod txn;
 
@@ -32,5 +33,6 @@ pub use machine::{
     Applied, ApplyError, ConfOutcome, LeaseEvent, Replaced, RestoreError, Restored, Settings,
     StateMachine,
 };
+pub use op::{Op, Operations};
 pub use reply::Reply;
 pub use txn::{answer_bytes, is_read_only, range_bytes, read};

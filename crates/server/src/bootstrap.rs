@@ -11,6 +11,7 @@
 //!   entries which the log no longer has is refused, not guessed at.
 
 use crate::join::Joining;
+use crate::metrics::{Metrics, Part, measured};
 use crate::{Config, Fatal, install};
 use apply::{Restored, Settings, StateMachine};
 use member::Member;
@@ -71,17 +72,22 @@ pub(crate) fn has_log(config: &Config) -> Result<bool, Fatal> {
 }
 
 /// Opens a member's directory, or makes it; `joins` is who it then joins, if it does.
-pub(crate) fn boot(config: &Config, joins: Option<Joining>) -> Result<Booted, Fatal> {
+pub(crate) fn boot(
+    config: &Config,
+    joins: Option<Joining>,
+    metrics: &Arc<Metrics>,
+) -> Result<Booted, Fatal> {
     let dirs = Dirs::new(config);
-    let fs: Arc<dyn Fs> = Arc::new(OsFs);
+    let fs = measured(metrics, Part::Log);
+    let store_fs = measured(metrics, Part::Store);
     for dir in [&dirs.snap, &dirs.store] {
         let failed = |source| Fatal::Disk { path: dir.clone(), source };
         fs.create_dir_all(dir).map_err(failed)?;
     }
-    let snapshotter = Snapshotter::new(Arc::clone(&fs), &dirs.snap);
+    let snapshotter = Snapshotter::new(measured(metrics, Part::Snapshots), &dirs.snap);
     snapshotter.remove_leftovers()?;
     let options = wal::Options { sync: !config.unsafe_no_fsync, ..wal::Options::default() };
-    let disk = Disk { fs, dirs, snapshotter, options };
+    let disk = Disk { fs, store_fs, dirs, snapshotter, options };
     if has_log(config)? {
         return restart(config, disk);
     }
@@ -92,7 +98,9 @@ pub(crate) fn boot(config: &Config, joins: Option<Joining>) -> Result<Booted, Fa
 }
 
 struct Disk {
+    /// The log's.
     fs: Arc<dyn Fs>,
+    store_fs: Arc<dyn Fs>,
     dirs: Dirs,
     snapshotter: Snapshotter,
     options: wal::Options,
@@ -122,7 +130,7 @@ fn restore(config: &Config, opened: backend::Opened) -> Result<Restored, Fatal> 
 
 /// A member of a new cluster.
 fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
-    let Disk { fs, dirs, snapshotter, options } = disk;
+    let Disk { fs, store_fs, dirs, snapshotter, options } = disk;
     let invalid = |reason: String| Fatal::Config { field: "initial-cluster", reason };
     if config.initial_cluster.has_duplicate_url() {
         return Err(invalid(format!(
@@ -148,7 +156,7 @@ fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
             reason: mismatch(&config.name, &member.peer_urls, &advertised),
         });
     }
-    let restored = restore(config, install::open(&dirs)?)?;
+    let restored = restore(config, install::open(store_fs, &dirs)?)?;
     let metadata = Metadata { node_id: Some(member.id), cluster_id: Some(cluster_id) };
     let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
     let mut raw = RawNode::new(raft_config(config, member.id, 0), MemoryStorage::new())?;
@@ -191,9 +199,9 @@ fn mismatch(name: &str, listed: &[String], advertised: &[String]) -> String {
 
 /// A new member of a cluster that is there: its log is empty, and others fill it.
 fn join(config: &Config, disk: Disk, joining: &Joining) -> Result<Booted, Fatal> {
-    let Disk { fs, dirs, snapshotter, options } = disk;
+    let Disk { fs, store_fs, dirs, snapshotter, options } = disk;
     let &Joining { id, cluster_id, .. } = joining;
-    let restored = restore(config, install::open(&dirs)?)?;
+    let restored = restore(config, install::open(store_fs, &dirs)?)?;
     let metadata = Metadata { node_id: Some(id), cluster_id: Some(cluster_id) };
     let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
     let raw = RawNode::new(raft_config(config, id, 0), MemoryStorage::new())?;
@@ -217,7 +225,7 @@ fn join(config: &Config, disk: Disk, joining: &Joining) -> Result<Booted, Fatal>
 
 /// A member that was here before.
 fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
-    let Disk { fs, dirs, snapshotter, options } = disk;
+    let Disk { fs, store_fs, dirs, snapshotter, options } = disk;
     let records = wal::valid_snapshot_entries(&*fs, &dirs.wal)?;
     let mut storage = MemoryStorage::new();
     // The log begins where the newest snapshot ends whose file is sound.
@@ -242,7 +250,7 @@ fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
         opened => opened,
     };
     let (wal, contents) = opened?;
-    let store = install::finish(&dirs, &snapshotter, (start.index(), start.term()))?;
+    let store = install::finish(store_fs, &dirs, &snapshotter, (start.index(), start.term()))?;
     let restored = restore(config, store)?;
     if restored.machine.consistent_index() < start.index() {
         let reason = format!(

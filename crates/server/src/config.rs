@@ -75,6 +75,10 @@ pub struct Config {
     pub defragment_at_start: Option<u64>,
     /// How often watchers that asked for it are told of progress.
     pub watch_progress_interval: Duration,
+    /// An entry, or a read, that takes longer is logged.
+    pub warning_apply: Duration,
+    /// A request that takes longer is logged.
+    pub warning_request: Duration,
 }
 
 impl Config {
@@ -134,6 +138,8 @@ impl Default for Config {
             store_sync_records: 10_000,
             defragment_at_start: None,
             watch_progress_interval: Duration::from_secs(600),
+            warning_apply: Duration::from_millis(100),
+            warning_request: Duration::from_millis(300),
         }
     }
 }

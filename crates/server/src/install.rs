@@ -11,18 +11,27 @@
 
 use crate::Fatal;
 use crate::bootstrap::Dirs;
+use crate::metrics::{Metrics, Part, measured};
 use backend::Opened;
 use bolt::ReadAt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use vfs::{File, Fs, OpenMode, OsFs};
 use wal::snap::Snapshotter;
 
 /// Receives the database of the snapshot at `index`, and keeps it if it is sound.
-pub(crate) fn receive(dirs: &Dirs, from: &mut dyn io::Read, index: u64) -> Result<(), Fatal> {
-    let snapshotter = Snapshotter::new(Arc::new(OsFs), &dirs.snap);
+pub(crate) fn receive(
+    metrics: &Arc<Metrics>,
+    dirs: &Dirs,
+    from: &mut dyn io::Read,
+    index: u64,
+) -> Result<(), Fatal> {
+    let snapshotter = Snapshotter::new(measured(metrics, Part::Snapshots), &dirs.snap);
+    let began = Instant::now();
     snapshotter.save_db_from(from, index)?;
+    metrics.database_saves.took(began.elapsed());
     let path = snapshotter.db_file_path(index)?;
     let checked = open_database(&path).and_then(|database| {
         let failed =
@@ -70,8 +79,8 @@ pub(crate) fn swap(dirs: &Dirs) -> Result<(), Fatal> {
 }
 
 /// Opens the store.
-pub(crate) fn open(dirs: &Dirs) -> Result<Opened, Fatal> {
-    Ok(backend::open(Arc::new(OsFs), &dirs.store, backend::Options::default())?)
+pub(crate) fn open(fs: Arc<dyn Fs>, dirs: &Dirs) -> Result<Opened, Fatal> {
+    Ok(backend::open(fs, &dirs.store, backend::Options::default())?)
 }
 
 /// Removes a received database that is no longer needed, and those before it.
@@ -84,11 +93,12 @@ pub(crate) fn clean_up(snapshotter: &Snapshotter, index: u64) {
 /// What a crash left of it: does the rest, if the store is behind the snapshot that the log
 /// begins with.
 pub(crate) fn finish(
+    fs: Arc<dyn Fs>,
     dirs: &Dirs,
     snapshotter: &Snapshotter,
     snapshot: (u64, u64),
 ) -> Result<Opened, Fatal> {
-    let opened = open(dirs)?;
+    let opened = open(Arc::clone(&fs), dirs)?;
     if opened.store.consistent_index() >= snapshot.0 {
         remove_dir(&OsFs, &dirs.new_store)?;
         remove_dir(&OsFs, &dirs.old_store)?;
@@ -105,7 +115,7 @@ pub(crate) fn finish(
     prepare(dirs, snapshotter, snapshot)?;
     swap(dirs)?;
     clean_up(snapshotter, snapshot.0);
-    open(dirs)
+    open(fs, dirs)
 }
 
 fn remove_dir(fs: &dyn Fs, dir: &Path) -> Result<(), Fatal> {
@@ -149,7 +159,7 @@ mod tests {
         let dirs = Dirs::new(&config);
         OsFs.create_dir_all(&dirs.snap).unwrap();
         for bytes in [&b"no database"[..], &[0; 16384]] {
-            let refused = receive(&dirs, &mut &*bytes, 7).unwrap_err();
+            let refused = receive(&Arc::default(), &dirs, &mut &*bytes, 7).unwrap_err();
             assert!(matches!(refused, Fatal::Image { .. }), "{refused:?}");
             assert_eq!(OsFs.read_dir(&dirs.snap).unwrap(), Vec::<String>::new());
         }

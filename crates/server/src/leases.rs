@@ -42,7 +42,10 @@ impl Server {
         }
         let now = self.shared.now();
         match self.shared.expiry().renew(id, now) {
-            Ok(Renewal::Renewed(ttl)) => Some(ttl),
+            Ok(Renewal::Renewed(ttl)) => {
+                self.shared.metrics.leases.renewed.inc();
+                Some(ttl)
+            }
             _ => None,
         }
     }
@@ -84,7 +87,10 @@ impl Server {
             let now = self.shared.now();
             let renewed = self.shared.expiry().renew(id, now);
             match renewed {
-                Ok(Renewal::Renewed(ttl)) => return Ok(Some(ttl)),
+                Ok(Renewal::Renewed(ttl)) => {
+                    self.shared.metrics.leases.renewed.inc();
+                    return Ok(Some(ttl));
+                }
                 Ok(Renewal::ForgetCheckpoint) => {
                     let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
                     let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });

@@ -14,6 +14,7 @@ mod apply_loop;
 mod bootstrap;
 mod compactor;
 mod config;
+pub mod describe;
 mod downgrade;
 mod driver;
 mod duration;
@@ -27,7 +28,9 @@ mod join;
 mod leases;
 mod link;
 mod members;
+pub mod metrics;
 mod propose;
+mod raft_status;
 mod read;
 mod requests;
 mod shared;
@@ -50,7 +53,7 @@ pub use leases::LeaseTimes;
 pub use members::NOT_A_LEARNER;
 pub use requests::Status;
 pub use start::Server;
-pub use waiters::{Answer, Waiter};
+pub use waiters::{Answer, Told, Waiter};
 pub use watches::{
     WatchCommands, WatchEvent, WatchEvents, WatchHandle, WatchItem, WatchOptions, WatchOutbox,
     WatchStage, WatchStream,

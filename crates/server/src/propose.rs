@@ -4,12 +4,14 @@
 //! large, or if the member stops; from then on it may be applied whatever its client is told.
 
 use crate::driver::Input;
-use crate::waiters::{Answer, Waiter};
+use crate::waiters::{Answer, Asked, Told, Waiter};
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, RequestHeader};
-use apply::Reply;
+use apply::{Op, Reply};
+use bytes::Bytes;
 use crossbeam_channel::TrySendError;
 use prost::Message as _;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Entries that may be committed and not applied; with more, new requests are refused.
@@ -31,25 +33,29 @@ impl Server {
     pub fn submit(&self, mut request: InternalRaftRequest, waiter: Waiter) {
         let shared = &self.shared;
         if shared.committed() > shared.applied_index() + APPLY_LAG_MAX {
-            return waiter(Err(api::Error::TooManyRequests.into()));
+            return waiter(Told::at_once(Err(api::Error::TooManyRequests.into())));
         }
-        let id = shared.ids.next();
+        let (id, op) = (shared.ids.next(), Op::of(&request));
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
-        let data = request.encode_to_vec();
+        let data = Bytes::from(request.encode_to_vec());
         if data.len() > shared.config.max_request_bytes {
-            return waiter(Err(api::Error::RequestTooLarge.into()));
+            // Compat: counts as a success, as what got into the log does.
+            shared.metrics.requests.of(op).took(true, Duration::ZERO);
+            let answer = Err(api::Error::RequestTooLarge.into());
+            return waiter(Told { data, ..Told::at_once(answer) });
         }
-        self.register(id, Input::Propose { id, data: data.into() }, waiter);
+        let asked = Asked::Entry(op, data.clone());
+        self.register(id, asked, Input::Propose { id, data }, waiter);
     }
 
     /// Hands an input to the driver, whose outcome the waiter is told.
-    pub(crate) fn register(&self, id: u64, input: Input, waiter: Waiter) {
+    pub(crate) fn register(&self, id: u64, asked: Asked, input: Input, waiter: Waiter) {
         let shared = &self.shared;
-        let deadline = shared.now() + shared.config.request_timeout();
-        if shared.waiters.register(id, deadline, waiter)
+        let times = (shared.now(), shared.config.request_timeout());
+        if shared.waiters.register(id, asked, times, waiter)
             && let Err(error) = self.tell(input)
         {
-            shared.waiters.complete([(id, Err(error))]);
+            shared.waiters.complete(|| shared.now(), [(id, Err(error))]);
         }
     }
 
@@ -61,9 +67,14 @@ impl Server {
         })
     }
 
-    pub(crate) async fn wait_for(&self, id: u64, input: Input) -> Result<Reply, Error> {
+    pub(crate) async fn wait_for(
+        &self,
+        id: u64,
+        asked: Asked,
+        input: Input,
+    ) -> Result<Reply, Error> {
         let (waiter, answer) = waiter();
-        self.register(id, input, waiter);
+        self.register(id, asked, input, waiter);
         answered(answer).await
     }
 }
@@ -72,7 +83,7 @@ impl Server {
 fn waiter() -> (Waiter, oneshot::Receiver<Answer>) {
     let (told, answer) = oneshot::channel();
     // A task that has gone meanwhile wants no answer.
-    (Box::new(move |answer| drop(told.send(answer))), answer)
+    (Box::new(move |its| drop(told.send(its.answer))), answer)
 }
 
 async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {

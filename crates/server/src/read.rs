@@ -1,7 +1,7 @@
 //! Reads: of the present, agreed with a quorum, or of what this member has.
 
 use crate::driver::Input;
-use crate::waiters::Waiter;
+use crate::waiters::{Asked, Told, Waiter};
 use crate::{Error, Server};
 use apply::Reply;
 use mvcc::View;
@@ -18,16 +18,16 @@ impl Server {
             return Ok(());
         }
         let id = self.shared.ids.next();
-        self.wait_for(id, Input::Read(id)).await.map(drop)
+        self.wait_for(id, Asked::Read, Input::Read(id)).await.map(drop)
     }
 
     /// The same for those who do not wait: the waiter is told once it is so, maybe at once.
     pub fn confirm(&self, waiter: Waiter) {
         if self.decides_alone() {
-            return waiter(Ok(Reply::Done));
+            return waiter(Told::at_once(Ok(Reply::Done)));
         }
         let id = self.shared.ids.next();
-        self.register(id, Input::Read(id), waiter);
+        self.register(id, Asked::Read, Input::Read(id), waiter);
     }
 
     /// Whether what this member has applied is the present: all that was acknowledged was

@@ -3,6 +3,7 @@
 use crate::apply_loop::ApplyInput;
 use crate::driver::Input;
 use crate::ids::Ids;
+use crate::metrics::Metrics;
 use crate::waiters::Waiters;
 use crate::{Config, Error};
 use api::etcdserverpb::AlarmMember;
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub id: u64,
     pub cluster_id: u64,
     pub config: Config,
+    pub metrics: Arc<Metrics>,
     pub ids: Ids,
     pub waiters: Waiters,
     pub inbox: Sender<Input>,
@@ -67,7 +69,7 @@ impl Shared {
     /// Begins the member's end: nobody waits any longer.
     pub(crate) fn stop(&self) {
         self.stopping.send_replace(true);
-        self.waiters.close();
+        self.waiters.close(self.now());
     }
 
     pub(crate) fn applied_index(&self) -> u64 {

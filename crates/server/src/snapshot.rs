@@ -6,13 +6,14 @@
 use crate::Fatal;
 use crate::apply_loop::{ApplyInput, SnapshotState};
 use crate::driver::Input;
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::store_loop::StoreRequest;
 use crate::threads::WalSnapshot;
 use crossbeam_channel::Sender;
 use raftpb::{Snapshot, SnapshotMetadata};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use vfs::OsFs;
 use wal::snap::Snapshotter;
@@ -28,6 +29,20 @@ pub(crate) struct Snapshots {
     pub wal: Sender<WalSnapshot>,
     /// Index of the last one.
     pub last: u64,
+}
+
+/// Saves a snapshot of raft, and how long that took.
+pub(crate) fn save_snap(
+    metrics: &Metrics,
+    snapshotter: &Snapshotter,
+    snapshot: &Snapshot,
+) -> wal::snap::Result<()> {
+    let began = Instant::now();
+    let bytes = wal::snap::encode(snapshot);
+    metrics.snapshot_encodes.took(began.elapsed());
+    snapshotter.save_encoded(snapshot, &bytes)?;
+    metrics.snapshot_saves.took(began.elapsed());
+    Ok(())
 }
 
 impl Snapshots {
@@ -72,8 +87,8 @@ impl Snapshots {
         };
         let snapshot = Snapshot { data: Some(state.data), metadata: Some(metadata.clone()) };
         let (config, snapshotter) = (self.shared.config.clone(), self.snapshotter.clone());
-        let saved = snapshot.clone();
-        tokio::task::spawn_blocking(move || snapshotter.save_snap(&saved))
+        let (saved, metrics) = (snapshot.clone(), Arc::clone(&self.shared.metrics));
+        tokio::task::spawn_blocking(move || save_snap(&metrics, &snapshotter, &saved))
             .await
             .map_err(|_| Fatal::Ended { stage: "snapshot" })??;
         let record = raftpb::wal::Snapshot {

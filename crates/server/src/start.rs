@@ -6,19 +6,21 @@ use crate::driver::{Driver, Outbox, Progress};
 use crate::ids::Ids;
 use crate::join::Joining;
 use crate::link::Link;
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
 use crate::threads::{self, DriverPorts, INBOX_MAX, LogStage, Stages};
 use crate::waiters::Waiters;
 use crate::watches::{self, Watches};
-use crate::{Config, Fatal, image, tasks, versions};
+use crate::{Config, Fatal, go_duration, image, tasks, versions};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
 use crossbeam_channel::{Sender, bounded};
 use lease::Expiry;
 use mvcc::Changes;
 use net::{Dialer, Listener};
 use peer::{Incoming, Local, Others, PeerUrl, Settings, Transport};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -73,9 +75,11 @@ impl Server {
             true => None,
             false => Some(Joining::ask(&config, &dialer).await?),
         };
-        let booted = tokio::task::spawn_blocking(move || boot(&for_boot, joining)).await;
+        let metrics = Arc::<Metrics>::default();
+        let of_boot = Arc::clone(&metrics);
+        let booted = tokio::task::spawn_blocking(move || boot(&for_boot, joining, &of_boot)).await;
         let booted = booted.map_err(|_| Fatal::Ended { stage: "start" })??;
-        Self::run(config, booted, dialer)
+        Self::run(config, booted, dialer, metrics)
     }
 
     /// Whether a member was here before, so that flags of a new cluster count for nothing.
@@ -86,7 +90,12 @@ impl Server {
         has_log(config)
     }
 
-    fn run(config: Config, booted: Booted, dialer: Dialer) -> Result<Server, Fatal> {
+    fn run(
+        config: Config,
+        booted: Booted,
+        dialer: Dialer,
+        metrics: Arc<Metrics>,
+    ) -> Result<Server, Fatal> {
         let Booted { id, cluster_id, raw, wal, snapshotter, restored, .. } = booted;
         let (inbox_tx, inbox) = bounded(INBOX_MAX);
         let (appends_tx, appends) = threads::work_channel();
@@ -106,7 +115,7 @@ impl Server {
             id,
             cluster_id,
             ids: Ids::new(id, millis),
-            waiters: Waiters::default(),
+            waiters: Waiters::new(Arc::clone(&metrics)),
             inbox: inbox_tx,
             apply: questions_tx,
             views: restored.views.clone(),
@@ -130,7 +139,9 @@ impl Server {
             started: Instant::now(),
             stopping: watch::Sender::new(false),
             config,
+            metrics,
         });
+        shared.metrics.alarmed(&shared.alarms());
         let transport = transport(&shared, dialer);
         for member in machine.cluster().members().filter(|member| member.id != id) {
             add_peer(&transport, member.id, &member.peer_urls);
@@ -144,7 +155,7 @@ impl Server {
         let ending = Arc::clone(&shared);
         let end = move |stage: &'static str, result: Result<(), Fatal>| {
             if let Err(error) = result {
-                ending.waiters.close();
+                ending.waiters.close(ending.now());
                 tracing::error!(stage, error = &error as &dyn std::error::Error, "the member ends");
                 ended_tx.send_replace(Some(Arc::new(error)));
             }
@@ -157,6 +168,7 @@ impl Server {
         let log = Arc::new(Mutex::new(LogStage {
             stage: wal,
             snapshotter: snapshotter.clone(),
+            metrics: Arc::clone(&shared.metrics),
             done: done_tx.clone(),
             durable: move |index| wal_durable.store(index, Ordering::Release),
             nudge: log_nudge,
@@ -181,6 +193,8 @@ impl Server {
             compacted: -1,
             compacting: true,
             nudge: apply_nudge,
+            clock: Instant::now(),
+            compaction: None,
         }));
 
         let tick = shared.config.heartbeat_interval.as_millis().max(1);
@@ -194,6 +208,7 @@ impl Server {
             shared: Arc::clone(&shared),
             transport: transport.clone(),
             runtime: Handle::current(),
+            heartbeats: BTreeMap::new(),
             ticks: 0,
         };
         let (period, driver_end) = (shared.config.heartbeat_interval, Arc::clone(&end));
@@ -392,8 +407,32 @@ struct DriverOutside {
     shared: Arc<Shared>,
     transport: Transport,
     runtime: Handle,
+    /// When the last heartbeat went to each member.
+    heartbeats: BTreeMap<u64, Instant>,
     /// As last seen.
     ticks: u64,
+}
+
+impl DriverOutside {
+    /// Looks whether a heartbeat leaves later than it should (etcd `pkg/contention`).
+    fn watch_heartbeat(&mut self, to: u64) {
+        let interval = self.shared.config.heartbeat_interval;
+        let now = Instant::now();
+        let Some(last) = self.heartbeats.insert(to, now) else { return };
+        let exceeded = (now - last).saturating_sub(2 * interval);
+        if exceeded.is_zero() {
+            return;
+        }
+        self.shared.metrics.late_heartbeats.inc();
+        tracing::warn!(
+            to = peer::identity::format_id(to),
+            heartbeat_interval = go_duration(interval),
+            expected_duration = go_duration(2 * interval),
+            exceeded_duration = go_duration(exceeded),
+            "leader failed to send out heartbeat on time; took too long, leader is overloaded \
+             likely from slow disk"
+        );
+    }
 }
 
 impl threads::Outside for DriverOutside {
@@ -414,12 +453,26 @@ impl threads::Outside for DriverOutside {
             }
             numbers.leads.store(progress.leads, Ordering::Release);
             let before = self.shared.lead.send_replace(soft_state.lead);
+            // Compat: a leader that was lost and found again counts again.
+            if before != soft_state.lead && soft_state.lead != raft::NONE {
+                self.shared.metrics.leader_changes.inc();
+            }
+            self.heartbeats.clear();
             log_leader(self.shared.id, before, soft_state.lead, progress.term);
         }
-        self.shared.waiters.complete(out.replies.drain(..));
+        self.shared.metrics.reads_failed.add(std::mem::take(&mut out.reads_failed));
+        if std::mem::take(&mut out.reads_asked_again) > 0 {
+            tracing::warn!("waiting for ReadIndex response took too long, retrying");
+        }
+        self.shared.waiters.complete(|| self.shared.now(), out.replies.drain(..));
         let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
             .into_iter()
             .partition(|message| message.r#type() == raftpb::MessageType::MsgSnap);
+        for message in &messages {
+            if message.r#type() == raftpb::MessageType::MsgHeartbeat {
+                self.watch_heartbeat(message.to());
+            }
+        }
         for message in snapshots {
             let (shared, transport) = (Arc::clone(&self.shared), self.transport.clone());
             self.runtime.spawn(image::send(shared, transport, message));

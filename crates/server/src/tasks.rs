@@ -81,10 +81,23 @@ pub(crate) async fn publish(server: Server) {
 
 /// Tells those who wait too long that it took too long.
 pub(crate) async fn expire_waiters(server: Server) {
+    let shared = &server.shared;
+    let timeout = shared.config.request_timeout();
     let mut period = tokio::time::interval(WAITERS_PERIOD);
+    let mut told = None;
     loop {
         period.tick().await;
-        server.shared.waiters.expire(server.shared.now());
+        let now = shared.now();
+        let reads = shared.waiters.expire(now);
+        // Of all reads that wait for one answer and give up, one counts and is logged.
+        if reads && told.is_none_or(|told| told + timeout <= now) {
+            told = Some(now);
+            shared.metrics.reads_slow.inc();
+            tracing::warn!(
+                timeout = go_duration(timeout),
+                "timed out waiting for read index response (local node might have slow network)"
+            );
+        }
     }
 }
 
@@ -234,6 +247,8 @@ async fn revoke(server: &Server, due: Vec<i64>) {
             let request = InternalRaftRequest { lease_revoke, ..InternalRaftRequest::default() };
             if let Err(error) = server.propose(request).await {
                 tracing::warn!(lease_id = format!("{id:016x}"), %error, "failed to revoke lease");
+            } else {
+                server.shared.metrics.leases.expired.inc();
             }
         });
     }

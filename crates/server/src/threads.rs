@@ -19,6 +19,8 @@
 //! ends the process.
 
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
+use crate::metrics::Metrics;
+use crate::snapshot::save_snap;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use raftpb::{HardState, Message, Snapshot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -161,6 +163,7 @@ pub(crate) struct LogStage<D> {
     pub stage: WalStage,
     /// Writes the files of snapshots that peers sent.
     pub snapshotter: Snapshotter,
+    pub metrics: Arc<Metrics>,
     pub done: Sender<Input>,
     /// Is told each group's last index before its answers leave.
     pub durable: D,
@@ -175,7 +178,7 @@ impl<D: FnMut(u64) + Send> Stage for LogStage<D> {
             if let Some(snapshot) = &work.snapshot {
                 // What came before it is in the log before it.
                 self.stage.step(&mut group, &mut finished)?;
-                save_received(&mut self.stage, &self.snapshotter, snapshot)?;
+                save_received(&mut self.stage, &self.snapshotter, &self.metrics, snapshot)?;
             }
             group.push(request(work));
         }
@@ -236,9 +239,10 @@ pub(crate) fn run_log<D: FnMut(u64) + Send>(
 fn save_received(
     stage: &mut WalStage,
     snapshotter: &Snapshotter,
+    metrics: &Metrics,
     snapshot: &Snapshot,
 ) -> Result<(), crate::Fatal> {
-    snapshotter.save_snap(snapshot)?;
+    save_snap(metrics, snapshotter, snapshot)?;
     let metadata = snapshot.metadata.clone().unwrap_or_default();
     let record = raftpb::wal::Snapshot {
         index: metadata.index,

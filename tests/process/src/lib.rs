@@ -23,7 +23,7 @@ pub use fill::fill;
 pub use program::{Program, subject};
 pub use rng::Rng;
 pub use run::Run;
-pub use server::{Options, Server};
+pub use server::{Options, Server, free_address};
 pub use witness::{Latencies, Witness};
 
 use std::time::Duration;

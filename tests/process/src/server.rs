@@ -393,6 +393,15 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// An address nobody listens on.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    free_addresses()[0]
+}
+
 /// Addresses nobody listens on. Both are held until both are known, so that they differ.
 fn free_addresses() -> [SocketAddr; 2] {
     let bind = |()| TcpListener::bind("127.0.0.1:0").expect("a port is free");

@@ -21,7 +21,7 @@ pub(super) fn check(files: &[File]) -> Vec<Violation> {
     let Some(table) = files.iter().find(|file| file.path == TABLE) else { return Vec::new() };
     let (mut code, mut tests) = (String::new(), String::new());
     for file in files.iter().filter(|file| SOURCES.iter().any(|root| file.path.starts_with(root))) {
-        if file.path.starts_with("tests/") {
+        if file.path.starts_with("tests/") || file.path.ends_with("/tests.rs") {
             tests += &file.text;
             continue;
         }

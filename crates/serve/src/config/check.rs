@@ -6,9 +6,11 @@ use super::gates::Gates;
 use super::go;
 use super::parse::Raw;
 use super::tls::{Tls, tls};
+use crate::http::Access;
 use member::{InitialCluster, parse_urls};
 use net::{Address, Place, TlsOptions};
 use server::{AutoCompaction, Config};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +21,14 @@ pub struct Checked {
     pub config: Config,
     /// Where clients are listened to.
     pub client_urls: Vec<Url>,
+    /// Where HTTP clients are listened to; if there are any, the others get gRPC alone.
+    pub http_urls: Vec<Url>,
+    /// Where metrics and health are told besides.
+    pub metrics_urls: Vec<Url>,
+    /// Whether every request of gRPC is timed.
+    pub extensive_metrics: bool,
+    /// Which hosts HTTP clients may ask for, and from where browsers may come.
+    pub access: Access,
     /// Where members are listened to.
     pub peer_urls: Vec<Url>,
     /// How either is secured.
@@ -178,12 +188,33 @@ pub fn check(raw: &Raw) -> Result<Checked, ConfigError> {
             megabytes => Some(megabytes.saturating_mul(1 << 20)),
         },
         watch_progress_interval: progress(raw)?,
+        warning_apply: duration(raw, "warning-apply-duration")?,
+        warning_request: duration(raw, "warning-unary-request-duration")?,
         name,
     };
+    let http_urls = optional(raw, "listen-client-http-urls")?;
+    if let Some(url) =
+        http_urls.iter().find(|url| client_urls.iter().any(|its| its.address == url.address))
+    {
+        // Compat: etcd's words.
+        let reason = format!(
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {}",
+            url.text
+        );
+        return Err(error("listen-client-http-urls", &reason));
+    }
     Ok(Checked {
         config,
-        tls: tls(raw, &client_urls, &peer_urls)?,
+        tls: tls(raw, &[&client_urls[..], &http_urls].concat(), &peer_urls)?,
         client_urls,
+        http_urls,
+        metrics_urls: optional(raw, "listen-metrics-urls")?,
+        extensive_metrics: match raw.get("metrics") {
+            "basic" => false,
+            "extensive" => true,
+            _ => return Err(error("metrics", "must be basic or extensive")),
+        },
+        access: Access { hosts: set(raw.get("host-whitelist")), origins: origins(raw)? },
         peer_urls,
         gates,
         http2: http2_limits(raw)?,
@@ -398,6 +429,24 @@ fn urls(raw: &Raw, name: &'static str) -> Result<Vec<String>, ConfigError> {
     parse_urls(raw.get(name).split(',')).map_err(|wrong| error(name, &wrong.to_string()))
 }
 
+/// Where to listen besides, if anywhere.
+fn optional(raw: &Raw, name: &'static str) -> Result<Vec<Url>, ConfigError> {
+    if raw.get(name).is_empty() { Ok(Vec::new()) } else { listen(raw, name) }
+}
+
+fn set(text: &str) -> BTreeSet<String> {
+    text.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// Compat: URLs with host and port, as etcd takes them, though browsers leave out usual ports.
+fn origins(raw: &Raw) -> Result<BTreeSet<String>, ConfigError> {
+    match raw.get("cors") {
+        "" => Ok(BTreeSet::new()),
+        "*" => Ok(set("*")),
+        _ => Ok(urls(raw, "cors")?.into_iter().collect()),
+    }
+}
+
 fn listen(raw: &Raw, name: &'static str) -> Result<Vec<Url>, ConfigError> {
     let mut all = Vec::new();
     for text in urls(raw, name)? {
@@ -416,150 +465,4 @@ fn listen(raw: &Raw, name: &'static str) -> Result<Vec<Url>, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Asked, parse};
-
-    fn raw(line: &str) -> Raw {
-        match parse(line.split_whitespace().map(str::to_owned), []).expect("flags of the table") {
-            Asked::Run(raw) => raw,
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    fn checked(line: &str) -> Result<Checked, ConfigError> {
-        check(&raw(line))
-    }
-
-    fn config(line: &str) -> Config {
-        checked(line).unwrap_or_else(|error| panic!("{line}: {error}")).config
-    }
-
-    #[test]
-    fn defaults_are_a_member_alone() {
-        let checked = checked("").expect("defaults work");
-        assert_eq!(checked.config, Config::default());
-        assert_eq!(checked.client_urls[0].address.authority(), "127.0.0.1:2379");
-        assert!(!checked.lock_memory);
-        assert!(super::check(&raw("--memory-mlock")).expect("it works").lock_memory);
-    }
-
-    #[test]
-    fn limits_of_connections() {
-        let of = |line: &str| {
-            let limits = checked(line).unwrap_or_else(|error| panic!("{line}: {error}")).http2;
-            let times =
-                [limits.keepalive_min_time, limits.keepalive_interval, limits.keepalive_timeout];
-            (limits.max_concurrent_streams, times.map(|time| time.as_millis()))
-        };
-        assert_eq!(of(""), (u32::MAX, [5_000, 7_200_000, 20_000]));
-        let line = "--max-concurrent-streams=7 --grpc-keepalive-min-time=1ms \
-                    --grpc-keepalive-interval=3s --grpc-keepalive-timeout=4ms";
-        assert_eq!(of(line), (7, [1, 3_000, 4]));
-        let none = "--max-concurrent-streams=0 --grpc-keepalive-min-time=0 \
-                    --grpc-keepalive-interval=3s --grpc-keepalive-timeout=-1s";
-        assert_eq!(of(none), (u32::MAX, [300_000, 7_200_000, 20_000]));
-        assert_eq!(of("--grpc-keepalive-interval=1ms").1[1], 1_000);
-    }
-
-    #[test]
-    fn timeouts_between_members_are_never_below_the_default() {
-        let config =
-            checked("--raft-read-timeout=-1s --raft-write-timeout=7s").expect("both").config;
-        assert_eq!(config.raft_read_timeout, Duration::from_secs(5));
-        assert_eq!(config.raft_write_timeout, Duration::from_secs(7));
-    }
-
-    #[test]
-    fn values_that_do_not_work_are_named() {
-        let check = |line: &str, want: &str| {
-            assert_eq!(checked(line).map_err(|error| error.name), Err(want), "{line}");
-        };
-        check("--election-timeout=400", "election-timeout");
-        check("--election-timeout=50001", "election-timeout");
-        check("--heartbeat-interval=0", "heartbeat-interval");
-        check("--listen-client-urls=http://127.0.0.1:1", "advertise-client-urls");
-        check("--listen-peer-urls=https://example.com:1", "listen-peer-urls");
-        check("--listen-peer-urls=http://example.com:1", "listen-peer-urls");
-        check("--initial-cluster=a=b", "initial-cluster");
-        check("--initial-advertise-peer-urls=http://:1", "initial-advertise-peer-urls");
-        check("--advertise-client-urls=http://:1", "advertise-client-urls");
-        check("--compaction-sleep-interval=-1s", "compaction-sleep-interval");
-        check("--compaction-batch-limit=-1", "compaction-batch-limit");
-        check("--max-learners=-1", "max-learners");
-        check("--auto-compaction-mode=x", "auto-compaction-mode");
-        check("--auto-compaction-retention=x", "auto-compaction-retention");
-        check("--auto-compaction-retention=-1h", "auto-compaction-retention");
-        check("--feature-gates=LeaseCheckpoint=true", "feature-gates");
-        check("--discovery-fallback=proxy", "discovery-fallback");
-    }
-
-    #[test]
-    fn every_row_is_read() {
-        let default = Config::default();
-        let check = |line: &str, change: &dyn Fn(&mut Config)| {
-            let mut want = default.clone();
-            change(&mut want);
-            assert_eq!(config(line), want, "{line}");
-        };
-        let millis = Duration::from_millis;
-        check("--data-dir=d", &|c| c.data_dir = "d".into());
-        check("--wal-dir=w", &|c| c.wal_dir = Some("w".into()));
-        check("--snapshot-count=7", &|c| c.snapshot_count = 7);
-        check("--snapshot-catchup-entries=7", &|c| c.snapshot_catch_up_entries = 7);
-        check("--heartbeat-interval=50", &|c| {
-            (c.heartbeat_interval, c.election_ticks) = (millis(50), 20);
-        });
-        check("--election-timeout=500", &|c| c.election_ticks = 5);
-        check("--initial-election-tick-advance=false", &|c| {
-            c.initial_election_tick_advance = false;
-        });
-        check("--max-snapshots=0", &|c| c.max_snapshots = usize::MAX);
-        check("--max-wals=3", &|c| c.max_wals = 3);
-        check("--quota-backend-bytes=5", &|c| c.quota_bytes = Some(5));
-        check("--quota-backend-bytes=-1", &|c| c.quota_bytes = None);
-        check("--backend-batch-interval=1s", &|c| c.store_sync_period = millis(1000));
-        check("--backend-batch-limit=5", &|c| c.store_sync_records = 5);
-        check("--max-txn-ops=5", &|c| c.max_txn_ops = 5);
-        check("--max-request-bytes=5", &|c| c.max_request_bytes = 5);
-        check("--initial-cluster-state=existing", &|c| c.new_cluster = false);
-        check("--initial-cluster-token=t", &|c| c.initial_cluster_token = "t".into());
-        check("--advertise-client-urls=http://a:1", &|c| {
-            c.advertise_client_urls = vec!["http://a:1".into()];
-        });
-        check("--strict-reconfig-check=false", &|c| c.strict_reconfig_check = false);
-        check("--pre-vote=false", &|c| c.pre_vote = false);
-        check("--max-learners=2", &|c| c.max_learners = 2);
-        check("--compaction-batch-limit=5", &|c| c.compaction_batch = 5);
-        check("--compaction-sleep-interval=5ms", &|c| c.compaction_pause = millis(5));
-        check("--watch-progress-notify-interval=1s", &|c| c.watch_progress_interval = millis(1000));
-        check("--watch-progress-notify-interval=1ms", &|c| c.watch_progress_interval = millis(100));
-        check("--bootstrap-defrag-threshold-megabytes=2", &|c| {
-            c.defragment_at_start = Some(2 << 20);
-        });
-        check("--unsafe-no-fsync", &|c| c.unsafe_no_fsync = true);
-        check("--auto-compaction-mode=revision --auto-compaction-retention=9", &|c| {
-            c.auto_compaction = Some(AutoCompaction::Revision(9));
-        });
-        check("--auto-compaction-retention=2", &|c| {
-            c.auto_compaction = Some(AutoCompaction::Periodic(millis(7_200_000)));
-        });
-        check("--auto-compaction-retention=5m", &|c| {
-            c.auto_compaction = Some(AutoCompaction::Periodic(millis(300_000)));
-        });
-        check("--v2-deprecation=gone --logger=zap --feature-gates=AllAlpha=false", &|_| {});
-    }
-
-    #[test]
-    fn a_member_alone_is_in_its_initial_cluster() {
-        let urls = |line: &str| config(line).initial_cluster.urls;
-        let of = |name: &str, url: &str| [(name.to_owned(), vec![url.to_owned()])].into();
-        assert_eq!(urls(""), of("default", "http://localhost:2380"));
-        let line = "--name=m --initial-advertise-peer-urls=http://a:1";
-        assert_eq!(urls(line), of("m", "http://a:1"));
-        // Compat: the default name keeps the default list.
-        let line = "--initial-advertise-peer-urls=http://a:1";
-        assert_eq!(urls(line), of("default", "http://localhost:2380"));
-        assert_eq!(urls("--name=m --initial-cluster=x=http://b:2"), of("x", "http://b:2"));
-    }
-}
+mod tests;

@@ -76,20 +76,13 @@ pub const FLAGS: [Flag; 113] = [
     )),
     works("Member", "listen-peer-urls", "http://localhost:2380", "where members are listened to"),
     works("Member", "listen-client-urls", "http://localhost:2379", "where clients are listened to"),
-    waits(
+    works(
         "Member",
         "listen-client-http-urls",
         "",
         "where HTTP clients are listened to, if not with the others",
-        "HTTP on ports of its own",
     ),
-    waits(
-        "Member",
-        "listen-metrics-urls",
-        "",
-        "where metrics and health are told besides",
-        "HTTP on ports of its own",
-    ),
+    works("Member", "listen-metrics-urls", "", "where metrics and health are told besides"),
     works("Member", "max-snapshots", "5", "snapshot files kept; 0 keeps all"),
     works("Member", "max-wals", "5", "log files kept; 0 keeps all"),
     switch(works("Member", "memory-mlock", "false", "keep all memory from being swapped out")),
@@ -315,8 +308,8 @@ pub const FLAGS: [Flag; 113] = [
     ),
     works("Security", "tls-min-version", "TLS1.2", "lowest version of TLS: TLS1.2 or TLS1.3"),
     works("Security", "tls-max-version", "", "highest version of TLS; the newest if empty"),
-    waits("Security", "cors", "*", "origins that browsers may come from", "HTTP"),
-    waits("Security", "host-whitelist", "*", "host names that HTTP clients may ask for", "HTTP"),
+    works("Security", "cors", "*", "origins that browsers may come from"),
+    works("Security", "host-whitelist", "*", "host names that HTTP clients may ask for"),
     waits(
         "Auth",
         "auth-token",
@@ -327,7 +320,7 @@ pub const FLAGS: [Flag; 113] = [
     waits("Auth", "bcrypt-cost", "10", "how dear a password is to check", "users and roles"),
     waits("Auth", "auth-token-ttl", "300", "seconds a token is good for", "users and roles"),
     switch(waits("Observability", "enable-pprof", "false", "serve profiles", "profiles")),
-    waits("Observability", "metrics", "basic", "basic or extensive", "metrics"),
+    works("Observability", "metrics", "basic", "basic, or extensive to time every request"),
     works("Observability", "logger", "zap", "zap, the only one"),
     works(
         "Observability",
@@ -349,19 +342,17 @@ pub const FLAGS: [Flag; 113] = [
         "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}",
         "when a log file is full, in MB, and what becomes of it",
     ),
-    waits(
+    works(
         "Observability",
         "warning-unary-request-duration",
         "300ms",
         "a request that takes longer is logged",
-        "logs of slow requests",
     ),
-    waits(
+    works(
         "Observability",
         "warning-apply-duration",
         "100ms",
         "an entry that takes longer to apply is logged",
-        "logs of slow requests",
     ),
     switch(waits("Observability", "enable-distributed-tracing", "false", "send spans", "tracing")),
     waits(

@@ -4,6 +4,7 @@ use super::{Format, Severity};
 use jiff::ZonedDateTime;
 use serde_json::Value;
 use std::fmt::{self, Write as _};
+use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 
 /// What is said in a line.
@@ -82,7 +83,12 @@ pub(super) fn caller(file: &str, line: u32) -> String {
     }
 }
 
-/// A moment as etcd writes it, in the machine's time zone.
+/// A moment as etcd writes it; one that no calendar has is now.
+pub(crate) fn timestamp_of(time: SystemTime) -> String {
+    timestamp(&ZonedDateTime::try_from(time).unwrap_or_else(|_| ZonedDateTime::now()))
+}
+
+/// The same of a moment in a time zone.
 fn timestamp(time: &ZonedDateTime) -> String {
     let zone = if time.offset().is_zero() { "Z" } else { "%z" };
     time.strftime(&format!("%Y-%m-%dT%H:%M:%S%.6f{zone}")).to_string()

@@ -13,6 +13,7 @@ mod line;
 mod output;
 mod rotate;
 
+pub(crate) use line::timestamp_of;
 pub use output::Output;
 pub use rotate::Rotation;
 

@@ -10,6 +10,7 @@ mod stage;
 pub use item::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
 pub use stage::WatchStage;
 
+use crate::metrics::{StreamEvents, Watching};
 use crate::shared::Shared;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hub::{Command, Hub};
@@ -84,12 +85,14 @@ pub struct WatchStream {
     items: mpsc::Receiver<WatchItem>,
     /// Bytes in `items`.
     bytes: Arc<AtomicUsize>,
+    numbers: Arc<StreamEvents>,
 }
 
 /// The way to a stream's client: what does not fit into items or bytes is given back.
 struct StreamOutbox {
     items: mpsc::Sender<WatchItem>,
     bytes: Arc<AtomicUsize>,
+    numbers: Arc<StreamEvents>,
 }
 
 /// One client's watchers, whose items go where it wants them; they are gone when it is dropped.
@@ -123,8 +126,16 @@ impl crate::Server {
     pub fn watch_stream(&self) -> WatchStream {
         let (sender, items) = mpsc::channel(OUTBOX_MAX);
         let bytes = Arc::<AtomicUsize>::default();
-        let outbox = StreamOutbox { items: sender, bytes: Arc::clone(&bytes) };
-        WatchStream { handle: self.watch_to(Box::new(outbox)), items, bytes }
+        let numbers = self.stream_events();
+        let (its_bytes, its_numbers) = (Arc::clone(&bytes), Arc::clone(&numbers));
+        let outbox = StreamOutbox { items: sender, bytes: its_bytes, numbers: its_numbers };
+        WatchStream { handle: self.watch_to(Box::new(outbox)), items, bytes, numbers }
+    }
+
+    /// Counts the events of one stream: what its outbox takes, and what goes to its client.
+    #[must_use]
+    pub fn stream_events(&self) -> Arc<StreamEvents> {
+        Arc::new(StreamEvents::new(&self.shared.metrics))
     }
 
     /// A stream without watchers, whose items go to `outbox`. It is dropped when the member stops,
@@ -164,6 +175,7 @@ impl WatchStream {
     pub async fn next(&mut self) -> Option<WatchItem> {
         let item = self.items.recv().await?;
         self.bytes.fetch_sub(item.bytes(), Ordering::Relaxed);
+        self.numbers.sent(item.events());
         Some(item)
     }
 }
@@ -222,14 +234,18 @@ impl WatchOutbox for StreamOutbox {
         if !self.has_room() {
             return Err(item);
         }
-        let bytes = item.bytes();
+        let (bytes, events) = (item.bytes(), item.events());
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.items.try_send(item).map_err(|error| {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            match error {
-                TrySendError::Full(item) | TrySendError::Closed(item) => item,
+        match self.items.try_send(item) {
+            Ok(()) => {
+                self.numbers.offered(events);
+                Ok(())
             }
-        })
+            Err(TrySendError::Full(item) | TrySendError::Closed(item)) => {
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                Err(item)
+            }
+        }
     }
 }
 
@@ -240,16 +256,31 @@ pub(crate) fn start(
     compacted: i64,
 ) -> (Watches, ChangesSender, JoinHandle<()>) {
     let (inbox_tx, inbox) = bounded(INBOX_MAX);
-    let views = shared.views.clone();
+    let (views, metrics) = (shared.views.clone(), Arc::clone(&shared.metrics));
     let hub = Hub::new(revision, compacted);
     let thread = std::thread::Builder::new().name("watch".to_owned());
-    let thread =
-        thread.spawn(move || run(hub, &views, &inbox)).expect("the system can start a thread");
+    let thread = thread
+        .spawn(move || run(hub, &views, &inbox, &metrics.watches))
+        .expect("the system can start a thread");
     let watches = Watches { inbox: inbox_tx.clone(), ids: Arc::default() };
     (watches, ChangesSender { inbox: inbox_tx }, thread)
 }
 
-fn run(mut hub: Hub<Box<dyn WatchOutbox>>, views: &Views, inbox: &Receiver<Input>) {
+/// How many streams, watchers and watchers behind there are.
+fn show(counts: [usize; 3], metrics: &Watching) {
+    let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let [streams, watchers, behind] = counts.map(signed);
+    metrics.streams.set(streams);
+    metrics.watchers.set(watchers);
+    metrics.behind.set(behind);
+}
+
+fn run(
+    mut hub: Hub<Box<dyn WatchOutbox>>,
+    views: &Views,
+    inbox: &Receiver<Input>,
+    metrics: &Watching,
+) {
     let mut stuck_until: Option<Instant> = None;
     loop {
         let input = match stuck_until {
@@ -279,5 +310,6 @@ fn run(mut hub: Hub<Box<dyn WatchOutbox>>, views: &Views, inbox: &Receiver<Input
             let moved = hub.has_behind() && hub.catch_up(&views.latest());
             stuck_until = (hub.has_behind() && !moved).then(|| Instant::now() + RETRY);
         }
+        show(hub.counts(), metrics);
     }
 }
