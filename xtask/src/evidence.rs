@@ -169,6 +169,29 @@ const LINES: &[Line] = &[
         steps: &["cargo xtask bench --beside etcd 5.2 --resume --results target/evidence/beside"],
     },
     Line {
+        id: "5.3",
+        title: "lists: throughput and memory, and how many keys there are",
+        steps: &["cargo xtask bench --beside etcd 5.3 --resume --results target/evidence/beside"],
+    },
+    Line {
+        id: "5.4",
+        title: "a thousand watchers, and a hundred thousand leases that run out at once",
+        steps: &["cargo xtask bench --beside etcd 5.4 --resume --results target/evidence/beside"],
+    },
+    Line {
+        id: "5.5",
+        title: "reads while a slow disk holds up writes, and puts beside a compaction",
+        steps: &[
+            "scripts/prepare bench",
+            "cargo xtask bench --beside etcd 5.5 --resume --results target/evidence/beside",
+        ],
+    },
+    Line {
+        id: "5.6",
+        title: "idle memory, starts, and bytes written",
+        steps: &["cargo xtask bench --beside etcd 5.6 --resume --results target/evidence/beside"],
+    },
+    Line {
         id: "6.1",
         title: "whole servers, 5,000 seeds: linearizable histories, complete watches",
         steps: &[

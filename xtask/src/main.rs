@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod beside;
+mod budget;
 mod check;
 mod codegen;
 mod evidence;
@@ -72,6 +73,18 @@ enum Verb {
         #[command(flatten)]
         options: beside::Options,
     },
+    /// Start a local cluster, and take orders on what is to happen to it
+    Cluster {
+        /// See --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Count the instructions of six paths, and compare them with what they may take
+    Budget {
+        /// Write down what is counted now
+        #[arg(long)]
+        write: bool,
+    },
     /// Let a fuzzer look for inputs that break a reader
     Fuzz {
         /// The target; tests/fuzz/src/lib.rs lists them
@@ -108,6 +121,13 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Evidence { line: None, .. } => evidence::list(),
         Verb::Evidence { line: Some(line), dirty } => evidence::run(&line, dirty),
+        Verb::Cluster { args } => {
+            let run = ["run", "--quiet", "-p", "quorate-process", "--bin", "cluster", "--"];
+            let mut cluster = shell::cargo(&run);
+            cluster.args(args);
+            shell::run(cluster)
+        }
+        Verb::Budget { write } => budget::run(write),
         Verb::Fuzz { target, distill: true, .. } => fuzz::distill(&target),
         Verb::Fuzz { target, seconds, distill: false } => fuzz::run(&target, seconds),
         Verb::Bench { name, options } if options.beside.is_some() => {

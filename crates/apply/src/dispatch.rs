@@ -3,6 +3,7 @@
 use crate::gate;
 use crate::kv::{self, Failure};
 use crate::machine::StateMachine;
+use crate::op::Operations;
 use crate::planted::{self, Bug};
 use crate::reply::{Reply, header};
 use crate::txn;
@@ -44,24 +45,36 @@ impl StateMachine {
         waits: impl FnOnce() -> bool,
     ) -> Result<Reply, Failure> {
         if let Some(put) = &request.put {
-            return self.write(|txn, lessor| {
-                kv::check_put(txn, lessor, put)?;
-                kv::put(txn, put).map(Reply::Put)
+            return self.write(|txn, lessor, total| {
+                let mut done = Operations::default();
+                let checked = kv::check_put(txn, lessor, put, &mut done);
+                let reply = checked.and_then(|()| kv::put(txn, put, &mut done));
+                total.end(done);
+                reply.map(Reply::Put)
             });
         }
         if let Some(request) = &request.txn {
             let waits = waits();
-            return self
-                .write(|txn, lessor| txn::apply(txn, lessor, request, !waits).map(Reply::Txn));
+            return self.write(|txn, lessor, total| {
+                txn::apply(txn, lessor, request, !waits, total).map(Reply::Txn)
+            });
         }
         if let Some(delete) = &request.delete_range {
-            return self.write(|txn, _| kv::delete_range(txn, delete).map(Reply::DeleteRange));
+            return self.write(|txn, _, total| {
+                let mut done = Operations::default();
+                let reply = kv::delete_range(txn, delete, &mut done);
+                total.end(done);
+                reply.map(Reply::DeleteRange)
+            });
         }
         if let Some(range) = &request.range {
             if !waits() {
                 return Ok(Reply::Done);
             }
-            return self.write(|txn, _| kv::range(txn, range).map(Reply::Range));
+            return self.write(|txn, _, total| {
+                total.end(Operations { ranges: 1, ..Operations::default() });
+                kv::range(txn, range).map(Reply::Range)
+            });
         }
         if let Some(compaction) = &request.compaction {
             return self.compact(compaction).map(Reply::Compaction);
@@ -92,10 +105,10 @@ impl StateMachine {
     /// Runs one transaction of the store, and hands on what it changed.
     fn write(
         &mut self,
-        run: impl FnOnce(&mut mvcc::Txn<'_>, &lease::Lessor) -> Result<Reply, Failure>,
+        run: impl FnOnce(&mut mvcc::Txn<'_>, &lease::Lessor, &mut Operations) -> Result<Reply, Failure>,
     ) -> Result<Reply, Failure> {
         let mut txn = self.mvcc.begin(&mut self.store);
-        let reply = run(&mut txn, &self.lessor);
+        let reply = run(&mut txn, &self.lessor, &mut self.operations);
         let changes = txn.end();
         self.changed(changes);
         reply
@@ -119,6 +132,8 @@ impl StateMachine {
 
     fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, Failure> {
         self.mvcc.compact(&mut self.store, request.revision)?;
+        // Compat: etcd finds its answer's revision by a range.
+        self.operations.end(Operations { ranges: 1, ..Operations::default() });
         Ok(CompactionResponse { header: header(self.mvcc.revision()) })
     }
 

@@ -1,6 +1,7 @@
 //! Puts, deletions and ranges on one transaction of the store.
 
 use crate::convert::{decode_record, range_query, range_response};
+use crate::op::Operations;
 use crate::reply::header;
 use api::Error;
 use api::etcdserverpb::{
@@ -41,20 +42,34 @@ pub(crate) fn range(txn: &Txn<'_>, request: &RangeRequest) -> Result<RangeRespon
 }
 
 /// Refuses a put that names a lease that is not there, or keeps what a key that is not there has.
-pub(crate) fn check_put(txn: &Txn<'_>, lessor: &Lessor, put: &PutRequest) -> Result<(), Failure> {
+pub(crate) fn check_put(
+    txn: &Txn<'_>,
+    lessor: &Lessor,
+    put: &PutRequest,
+    done: &mut Operations,
+) -> Result<(), Failure> {
     if put.lease != 0 && !lessor.contains(put.lease) {
         return Err(Error::LeaseNotFound.into());
     }
+    done.ranges += u64::from(looks_before(put));
     if (put.ignore_value || put.ignore_lease) && previous(txn, put)?.is_none() {
         return Err(Error::KeyNotFound.into());
     }
     Ok(())
 }
 
+/// Whether a put reads what its key had.
+pub(crate) fn looks_before(put: &PutRequest) -> bool {
+    put.ignore_value || put.ignore_lease || put.prev_kv
+}
+
 /// A put that was checked.
-pub(crate) fn put(txn: &mut Txn<'_>, request: &PutRequest) -> Result<PutResponse, Failure> {
-    let wants = request.ignore_value || request.ignore_lease || request.prev_kv;
-    let before = if wants { previous(txn, request)? } else { None };
+pub(crate) fn put(
+    txn: &mut Txn<'_>,
+    request: &PutRequest,
+    done: &mut Operations,
+) -> Result<PutResponse, Failure> {
+    let before = if looks_before(request) { previous(txn, request)? } else { None };
     let (mut value, mut lease) = (&request.value, request.lease);
     if let Some(before) = &before {
         // Compat: within a transaction the key may have gone since it was checked; etcd's
@@ -62,6 +77,7 @@ pub(crate) fn put(txn: &mut Txn<'_>, request: &PutRequest) -> Result<PutResponse
         value = if request.ignore_value { &before.value } else { value };
         lease = if request.ignore_lease { before.lease } else { lease };
     }
+    done.put(request, value.len());
     let revision = txn.put(request.key.clone(), value, lease);
     let prev_kv = before.filter(|_| request.prev_kv);
     Ok(PutResponse { header: header(revision), prev_kv })
@@ -74,8 +90,11 @@ fn previous(txn: &Txn<'_>, put: &PutRequest) -> Result<Option<KeyValue>, Failure
 pub(crate) fn delete_range(
     txn: &mut Txn<'_>,
     request: &DeleteRangeRequest,
+    done: &mut Operations,
 ) -> Result<DeleteRangeResponse, Failure> {
     let mut prev_kvs = Vec::new();
+    done.ranges += u64::from(request.prev_kv);
+    done.deletes += 1;
     if request.prev_kv {
         let (key, range_end) = (request.key.clone(), request.range_end.clone());
         let before = txn.range(&RangeQuery { key, range_end, ..RangeQuery::default() })?;

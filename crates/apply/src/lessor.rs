@@ -2,6 +2,7 @@
 
 use crate::kv::Failure;
 use crate::machine::{LeaseEvent, StateMachine};
+use crate::op::Operations;
 use crate::reply::header;
 use api::Error;
 use api::etcdserverpb::{
@@ -32,10 +33,12 @@ impl StateMachine {
     ) -> Result<LeaseRevokeResponse, Failure> {
         let keys = self.lessor.revoke(&mut self.store, request.id).map_err(client_error)?;
         let mut txn = self.mvcc.begin(&mut self.store);
+        let deletes = keys.len() as u64;
         for key in keys {
             txn.delete_range(&key, b"");
         }
         let changes = txn.end();
+        self.operations.end(Operations { deletes, ..Operations::default() });
         self.changed(changes);
         self.lease_events.push(LeaseEvent::Revoked { id: request.id });
         Ok(LeaseRevokeResponse { header: header(self.mvcc.revision()) })

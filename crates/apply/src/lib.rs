@@ -21,6 +21,7 @@ mod kv;
 mod lessor;
 mod machine;
 mod membership;
+mod op;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 #[cfg(not(feature = "planted-bugs"))]
@@ -36,5 +37,6 @@ pub use machine::{
     Applied, ApplyError, ConfOutcome, LeaseEvent, Replaced, RestoreError, Restored, Settings,
     StateMachine,
 };
+pub use op::{Op, Operations};
 pub use reply::Reply;
 pub use txn::{answer_bytes, is_read_only, range_bytes, read};

@@ -2,7 +2,7 @@
 
 use crate::kv::Failure;
 use crate::planted::{self, Bug};
-use crate::{Alarms, Image, Reply};
+use crate::{Alarms, Image, Op, Operations, Reply};
 use api::etcdserverpb::InternalRaftRequest;
 use backend::{Buckets, Opened, Reader, Store};
 use bytes::Bytes;
@@ -82,6 +82,8 @@ pub enum RestoreError {
 pub struct Applied {
     /// The request's id; 0 for an entry without one.
     pub id: u64,
+    /// What it asks for.
+    pub op: Op,
     /// Its reply, or why it was refused.
     pub reply: Result<Reply, api::Error>,
 }
@@ -100,6 +102,8 @@ pub struct StateMachine {
     pub(crate) lease_events: Vec<LeaseEvent>,
     /// Set when a reply said that there is no room.
     pub(crate) no_space: bool,
+    /// What was done to the keys since the start.
+    pub(crate) operations: Operations,
 }
 
 impl StateMachine {
@@ -125,6 +129,7 @@ impl StateMachine {
             changes: Vec::new(),
             lease_events: Vec::new(),
             no_space: false,
+            operations: Operations::default(),
         };
         Ok(Restored { machine, views, reader, flusher, compactor })
     }
@@ -188,7 +193,7 @@ impl StateMachine {
                 return Err(broken(reason));
             }
         };
-        Ok(Some(Applied { id, reply }))
+        Ok(Some(Applied { id, op: Op::of(&request), reply }))
     }
 
     /// Ends a batch: all of it is one frame of the store, and readers see it.
@@ -221,6 +226,12 @@ impl StateMachine {
     /// Whether a reply of the batch said that there is no room: then the alarm is due.
     pub fn take_no_space(&mut self) -> bool {
         std::mem::take(&mut self.no_space)
+    }
+
+    /// What was done to the keys since the start, as etcd counts it.
+    #[must_use]
+    pub fn operations(&self) -> Operations {
+        self.operations
     }
 
     /// The index of the last entry committed to the store.

@@ -8,6 +8,7 @@
 
 use crate::convert::{decode_record, range_query, range_response};
 use crate::kv::{self, Failure};
+use crate::op::Operations;
 use crate::reply::header;
 use api::Error;
 use api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -36,29 +37,42 @@ pub(crate) fn apply(
     lessor: &Lessor,
     request: &TxnRequest,
     skip_ranges: bool,
+    total: &mut Operations,
 ) -> Result<TxnResponse, Failure> {
-    let mut path = Path::new();
-    choose(txn, request, &mut path)?;
-    check(txn, Some((txn, lessor)), request, &mut path.iter().copied())?;
-    let mut response = execute(txn, request, &mut path.iter().copied(), skip_ranges)?;
+    let (mut path, mut seen, mut done) =
+        (Path::new(), Operations::default(), Operations::default());
+    let chosen = choose(txn, request, &mut path, &mut seen);
+    let checked = chosen.and_then(|()| {
+        check(txn, Some((txn, lessor)), request, &mut path.iter().copied(), &mut seen)
+    });
+    total.end(seen);
+    checked?;
+    let mut response = execute(txn, request, &mut path.iter().copied(), skip_ranges, &mut done)?;
+    total.end(done);
     response.header = header(txn.revision());
     Ok(response)
 }
 
-/// Answers a transaction that only reads ([`is_read_only`]), from a reader's view.
+/// Answers a transaction that only reads ([`is_read_only`]), from a reader's view; `total` counts
+/// what it did.
 ///
 /// # Errors
 /// [`mvcc::Error`]; operations that write are passed over.
-pub fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, mvcc::Error> {
-    let mut path = Path::new();
+pub fn read(
+    view: &View,
+    request: &TxnRequest,
+    total: &mut Operations,
+) -> Result<TxnResponse, mvcc::Error> {
+    let (mut path, mut done) = (Path::new(), Operations::default());
     let mut answer = || -> Result<TxnResponse, Failure> {
-        choose(view, request, &mut path)?;
-        check(view, None, request, &mut path.iter().copied())?;
+        choose(view, request, &mut path, &mut done)?;
+        check(view, None, request, &mut path.iter().copied(), &mut done)?;
         let succeeded = path[0];
         let mut responses = Vec::new();
         for op in branch(request, succeeded) {
             let response = match &op.request {
                 Some(Request::RequestRange(range)) => {
+                    done.ranges += 1;
                     let result = view.range(&range_query(range))?;
                     Some(Response::ResponseRange(range_response(result)))
                 }
@@ -68,7 +82,9 @@ pub fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, mvcc::Erro
         }
         Ok(TxnResponse { header: header(view.revision()), succeeded, responses })
     };
-    answer().map_err(|failure| match failure {
+    let answered = answer();
+    total.end(done);
+    answered.map_err(|failure| match failure {
         Failure::Refused(Error::FutureRev) => mvcc::Error::FutureRev,
         Failure::Refused(_) | Failure::Unknown | Failure::Cluster(_) => mvcc::Error::Compacted,
         Failure::Store(error) => error,
@@ -110,9 +126,15 @@ pub fn range_bytes(view: &View, query: &RangeQuery) -> u64 {
     }
 }
 
-fn choose(txn: &impl Read, request: &TxnRequest, path: &mut Path) -> Result<(), Failure> {
+fn choose(
+    txn: &impl Read,
+    request: &TxnRequest,
+    path: &mut Path,
+    seen: &mut Operations,
+) -> Result<(), Failure> {
     let mut succeeded = true;
     for compare in &request.compare {
+        seen.ranges += 1;
         if !holds(txn, compare)? {
             succeeded = false;
             break;
@@ -121,7 +143,7 @@ fn choose(txn: &impl Read, request: &TxnRequest, path: &mut Path) -> Result<(), 
     path.push(succeeded);
     for op in branch(request, succeeded) {
         if let Some(Request::RequestTxn(nested)) = &op.request {
-            choose(txn, nested, path)?;
+            choose(txn, nested, path, seen)?;
         }
     }
     Ok(())
@@ -191,6 +213,7 @@ fn check(
     puts: Option<(&Txn<'_>, &Lessor)>,
     request: &TxnRequest,
     path: &mut impl Iterator<Item = bool>,
+    seen: &mut Operations,
 ) -> Result<(), Failure> {
     for op in branch(request, path.next().unwrap_or_default()) {
         match &op.request {
@@ -206,10 +229,10 @@ fn check(
             }
             Some(Request::RequestPut(put)) => {
                 if let Some((txn, lessor)) = puts {
-                    kv::check_put(txn, lessor, put)?;
+                    kv::check_put(txn, lessor, put, seen)?;
                 }
             }
-            Some(Request::RequestTxn(nested)) => check(txn, puts, nested, path)?,
+            Some(Request::RequestTxn(nested)) => check(txn, puts, nested, path, seen)?,
             Some(Request::RequestDeleteRange(_)) | None => {}
         }
     }
@@ -221,6 +244,7 @@ fn execute(
     request: &TxnRequest,
     path: &mut impl Iterator<Item = bool>,
     skip_ranges: bool,
+    done: &mut Operations,
 ) -> Result<TxnResponse, Failure> {
     let succeeded = path.next().unwrap_or_default();
     let mut responses = Vec::new();
@@ -228,14 +252,18 @@ fn execute(
         let response = match &op.request {
             Some(Request::RequestRange(_)) if skip_ranges => None,
             Some(Request::RequestRange(range)) => {
+                done.ranges += 1;
                 Some(Response::ResponseRange(kv::range(txn, range)?))
             }
-            Some(Request::RequestPut(put)) => Some(Response::ResponsePut(kv::put(txn, put)?)),
+            Some(Request::RequestPut(put)) => {
+                done.ranges += u64::from(kv::looks_before(put));
+                Some(Response::ResponsePut(kv::put(txn, put, done)?))
+            }
             Some(Request::RequestDeleteRange(delete)) => {
-                Some(Response::ResponseDeleteRange(kv::delete_range(txn, delete)?))
+                Some(Response::ResponseDeleteRange(kv::delete_range(txn, delete, done)?))
             }
             Some(Request::RequestTxn(nested)) => {
-                let mut response = execute(txn, nested, path, skip_ranges)?;
+                let mut response = execute(txn, nested, path, skip_ranges, done)?;
                 // Compat: the header of a nested transaction is there and empty.
                 response.header = header(0);
                 Some(Response::ResponseTxn(response))

@@ -53,6 +53,8 @@ pub struct Flusher {
     unsynced_bytes: u64,
     /// When the first unsynced frame was written.
     unsynced_since: Option<Duration>,
+    sync_period: Duration,
+    sync_records: u64,
     /// The first failure; it is final.
     poison: Option<Error>,
     /// The directory is taken for as long as somebody may write to it. Readers may stay.
@@ -79,9 +81,17 @@ impl Flusher {
             unsynced_records: 0,
             unsynced_bytes: 0,
             unsynced_since: None,
+            sync_period: SYNC_PERIOD,
+            sync_records: SYNC_RECORDS,
             poison: None,
             _lock: lock,
         }
+    }
+
+    /// Syncs after this time and so many records from now on, rather than after [`SYNC_PERIOD`] and
+    /// [`SYNC_RECORDS`].
+    pub fn set_pace(&mut self, period: Duration, records: u64) {
+        (self.sync_period, self.sync_records) = (period, records);
     }
 
     /// Writes what may be written, the write-ahead log being durable up to `durable_index`, and
@@ -99,8 +109,8 @@ impl Flusher {
             } else if waiting >= WRITE_BYTES || now.saturating_sub(since) >= WRITE_PERIOD {
                 flusher.write_all(now)?;
             }
-            let since = flusher.unsynced_since;
-            if since.is_some_and(|since| now.saturating_sub(since) >= SYNC_PERIOD) {
+            let (since, period) = (flusher.unsynced_since, flusher.sync_period);
+            if since.is_some_and(|since| now.saturating_sub(since) >= period) {
                 flusher.sync_tail()?;
             }
             Ok(())
@@ -122,7 +132,7 @@ impl Flusher {
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
         let write = self.waiting_since.map(|since| since + WRITE_PERIOD);
-        let sync = self.unsynced_since.map(|since| since + SYNC_PERIOD);
+        let sync = self.unsynced_since.map(|since| since + self.sync_period);
         write.into_iter().chain(sync).min()
     }
 
@@ -144,7 +154,7 @@ impl Flusher {
             }
             self.write(&frames)?;
             self.unsynced_since.get_or_insert(now);
-            if self.unsynced_records >= SYNC_RECORDS || self.unsynced_bytes >= SYNC_BYTES {
+            if self.unsynced_records >= self.sync_records || self.unsynced_bytes >= SYNC_BYTES {
                 self.sync_tail()?;
             }
         }

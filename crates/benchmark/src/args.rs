@@ -434,6 +434,10 @@ pub(crate) struct Restart {
     /// The key must be there
     #[arg(long)]
     pub(crate) expect_key: bool,
+    /// Read the last of so many keys that `put --sequential-keys` has written, in place of --key;
+    /// it must be there (0: --key)
+    #[arg(long, default_value_t = 0)]
+    pub(crate) filled: u64,
     /// How long it may take
     #[arg(long, default_value = "5m", value_parser = duration)]
     pub(crate) patience: Duration,

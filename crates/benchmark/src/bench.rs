@@ -130,6 +130,8 @@ impl Bench {
     pub(crate) fn cost(&mut self, outcome: &Outcome) -> Result<()> {
         print_cost(&outcome.cost);
         self.json.insert("seconds".into(), outcome.seconds.into());
+        let in_time = outcome.in_time as f64 / outcome.seconds;
+        self.json.insert("in_time_per_second".into(), in_time.into());
         self.json.insert("cost".into(), serde_json::to_value(&outcome.cost)?);
         Ok(())
     }

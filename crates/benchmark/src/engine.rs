@@ -155,6 +155,9 @@ pub(crate) struct Outcome {
     /// Seconds measured.
     pub(crate) seconds: f64,
     pub(crate) cost: Cost,
+    /// Operations that ended well while it was measured, whenever they were due: a server that
+    /// does not keep up with an open load ends fewer than were due.
+    pub(crate) in_time: u64,
     /// Whether connections were lost.
     pub(crate) lost: Option<Failure>,
 }
@@ -187,7 +190,8 @@ pub(crate) fn run(
     let states = states.collect();
     let message = Vec::new();
     let window = Window { begin, end };
-    let mut run = Run { pool, groups, reports, states, slots: Vec::new(), message, window };
+    let slots = Vec::new();
+    let mut run = Run { pool, groups, reports, states, slots, message, window, in_time: 0 };
     let mut events = Events::default();
     let (mut from, mut to, mut next_sample, mut heard) = (None, None, now + SAMPLE, now);
     loop {
@@ -241,7 +245,7 @@ pub(crate) fn run(
         None => (meter.read()?, 0),
     };
     let cost = meter.cost(from, to, operations)?;
-    Ok(Outcome { seconds, cost, lost: run.pool.lost().cloned() })
+    Ok(Outcome { seconds, cost, in_time: run.in_time, lost: run.pool.lost().cloned() })
 }
 
 struct Run<'a, 'b> {
@@ -253,6 +257,7 @@ struct Run<'a, 'b> {
     slots: Vec<Slot>,
     message: Vec<u8>,
     window: Window,
+    in_time: u64,
 }
 
 /// Where a group is.
@@ -507,6 +512,7 @@ impl Run<'_, '_> {
         let report = &mut self.reports[slot.ask.report];
         let is_open = self.groups[group].rate.is_some();
         let counts = if is_open { due } else { at };
+        self.in_time += u64::from(outcome.is_ok() && self.window.has(at));
         if self.window.has(counts) {
             self.states[group].answered += 1;
             match outcome {

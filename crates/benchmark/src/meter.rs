@@ -48,6 +48,8 @@ pub(crate) struct Cost {
     pub(crate) server_peak: Option<u64>,
     /// Processor time of this program, microseconds an operation.
     pub(crate) client_cpu_us: f64,
+    /// Processors that this program kept busy.
+    pub(crate) client_cores: f64,
 }
 
 impl Meter {
@@ -110,6 +112,7 @@ impl Meter {
             server_anon: here.then_some([from.server_anon, self.anon_most, to.server_anon]),
             server_peak: peak,
             client_cpu_us: each(to.client_cpu - from.client_cpu) / 1e3,
+            client_cores: (to.client_cpu - from.client_cpu) as f64 / 1e9 / seconds,
         })
     }
 }

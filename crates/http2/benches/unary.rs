@@ -157,7 +157,7 @@ impl Handler for Echo {
 
     fn half_closed(&mut self, _: &mut Self::Call) {}
 
-    fn closed(&mut self, _: Self::Call) {}
+    fn closed(&mut self, _: Self::Call, _: quorate_http2::Code) {}
 }
 
 /// A thread that answers.

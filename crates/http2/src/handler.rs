@@ -8,7 +8,7 @@
 use crate::answers::Answers;
 use crate::buffer::Buffer;
 use crate::head::Head;
-use crate::status::Status;
+use crate::status::{Code, Status};
 use bytes::Bytes;
 
 /// What fast calls are told to; one for each connection.
@@ -32,9 +32,14 @@ pub trait Handler: Send + 'static {
     /// The client has sent its last message. Not called for unary calls.
     fn half_closed(&mut self, call: &mut Self::Call);
 
+    /// An answer of so many bytes is about to be encoded for the client.
+    fn sent(&mut self, call: &mut Self::Call, answer: &Self::Answer, bytes: usize) {
+        let _ = (call, answer, bytes);
+    }
+
     /// The call is over: its last byte is on its way, or it was cancelled, or its time is up, or
-    /// the connection is gone.
-    fn closed(&mut self, call: Self::Call);
+    /// the connection is gone. `code` is what it was ended with; cancelled if it was not.
+    fn closed(&mut self, call: Self::Call, code: Code);
 
     /// All that one read brought has been told. A handler that collects work hands it on here.
     fn batch_end(&mut self) {}
@@ -89,5 +94,5 @@ impl Handler for NoFastCalls {
 
     fn half_closed(&mut self, (): &mut ()) {}
 
-    fn closed(&mut self, (): ()) {}
+    fn closed(&mut self, (): (), _: Code) {}
 }

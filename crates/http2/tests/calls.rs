@@ -185,6 +185,26 @@ async fn a_cancelled_call_is_closed() {
     assert!(kept.is_closed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_handler_is_told_what_was_sent_and_how_calls_ended() {
+    let mut client = Client::open(Options::default()).await;
+    client.call(1, ECHO, &message(b"hello")).await;
+    client.answer(1).await;
+    let head = call_with(NEVER, &[("grpc-timeout", "1S")]);
+    client.send(&frame(HEADERS, END_HEADERS, 3, &head)).await;
+    client.answer(3).await;
+    client.send(&frame(HEADERS, END_HEADERS, 5, &call(NEVER))).await;
+    client.send(&frame(RST_STREAM, 0, 5, &Reason::CANCEL.0.to_be_bytes())).await;
+    client.send(&frame(HEADERS, END_HEADERS, 7, &call("/t.T/Dropped"))).await;
+    client.send(&frame(DATA, END_STREAM, 7, &message(b"x"))).await;
+    client.send(&frame(PING, 0, 0, &[0; 8])).await;
+    client.until(|frame| frame.kind == PING).await;
+    let seen = &client.seen;
+    assert_eq!(*seen.sent.lock().expect("no test fails in it"), [5]);
+    let codes = seen.codes.lock().expect("no test fails in it").clone();
+    assert_eq!(codes[..3], [Code::Ok, Code::DeadlineExceeded, Code::Cancelled]);
+}
+
 #[tokio::test]
 async fn answers_from_another_thread_leave_together() {
     let mut client = Client::open(Options::default()).await;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use prost::Message;
 use raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// The members that a cluster is to begin with: peer URLs by name.
 ///
@@ -57,6 +58,18 @@ impl InitialCluster {
             }
         }
         Ok(members.into_values().collect())
+    }
+}
+
+impl fmt::Display for InitialCluster {
+    /// As the flag has it, in order.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |(name, urls): (&String, &Vec<String>)| -> Vec<String> {
+            urls.iter().map(|url| format!("{name}={url}")).collect()
+        };
+        let mut all: Vec<String> = self.urls.iter().flat_map(of).collect();
+        all.sort_unstable();
+        f.write_str(&all.join(","))
     }
 }
 

@@ -133,8 +133,11 @@ impl Mvcc {
         self.pruned_at = at;
         let (dead, next) = find_dead(&self.index, &compaction.from, revision, budget.keys);
         for key in dead {
-            let reader = &self.reader;
-            self.index.prune(&key, revision, &mut |item| reader.mark_dead(item.location()));
+            let (reader, count) = (&self.reader, &mut self.pruned_count);
+            self.index.prune(&key, revision, &mut |item| {
+                *count += 1;
+                reader.mark_dead(item.location());
+            });
         }
         if let Some(next) = next {
             compaction.from = next;

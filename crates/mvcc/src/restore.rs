@@ -97,6 +97,7 @@ fn started(
         pruned_at,
         pruned_revision,
         compaction,
+        pruned_count: 0,
         reader,
         views,
     }

@@ -29,6 +29,8 @@ pub struct Mvcc {
     /// The last compaction all of whose dead are out of the index.
     pub(crate) pruned_revision: i64,
     pub(crate) compaction: Option<Compaction>,
+    /// Revisions that compactions took out of the index since the start.
+    pub(crate) pruned_count: u64,
     pub(crate) reader: Reader,
     pub(crate) views: Views,
 }
@@ -81,6 +83,12 @@ impl Mvcc {
     #[must_use]
     pub fn compact_revision(&self) -> i64 {
         self.compact_revision
+    }
+
+    /// Revisions that compactions dropped since the start.
+    #[must_use]
+    pub fn pruned_count(&self) -> u64 {
+        self.pruned_count
     }
 
     /// Where readers take their views.

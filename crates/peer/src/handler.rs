@@ -6,12 +6,13 @@ use crate::codec;
 use crate::identity::parse_id;
 use crate::local::{PEER_URLS, RAFT_TO, SERVER_FROM};
 use crate::receive::refuse;
-use crate::seam::SnapshotBody;
+use crate::seam::{SnapshotBody, Traffic};
 use crate::stream::StreamKind;
+use crate::transfer::Transfer;
 use crate::transport::{Shared, Transport};
 use crate::url::PeerUrl;
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -120,10 +121,12 @@ impl Transport {
                 return error(StatusCode::BAD_REQUEST, "error reading raft message");
             }
         };
+        let bytes = body.len() as u64;
         let Ok(message) = Message::decode(body) else {
             warn!(?from, "failed to unmarshal a raft message");
             return error(StatusCode::BAD_REQUEST, "error unmarshalling raft message");
         };
+        self.note(message.from(), Traffic::Received { bytes });
         self.process(message).await
     }
 
@@ -150,13 +153,31 @@ impl Transport {
         }
         let index = message.snapshot.as_ref().map_or(0, |snapshot| snapshot.index());
         info!(from = format_args!("{:x}", message.from()), index, "receiving database snapshot");
-        let body = snapshot_body(rest, body, silence_max);
-        if let Err(why) = self.shared.raft.save_snapshot(&message, body).await {
+        let (from, raft) = (message.from(), self.shared.raft.clone());
+        let known = self.shared.is_peer(from);
+        let transfer = known.then(|| Transfer::receiving(&raft, from));
+        let body = snapshot_body(rest, body, silence_max).inspect_ok(move |part| {
+            if known {
+                raft.note(from, Traffic::Received { bytes: part.len() as u64 });
+            }
+        });
+        let saved = self.shared.raft.save_snapshot(&message, Box::pin(body)).await;
+        if let Some(transfer) = transfer {
+            transfer.end(saved.is_ok());
+        }
+        if let Err(why) = saved {
             warn!(index, %why, "failed to save a received snapshot");
             let text = format!("failed to save KV snapshot ({why})");
             return error(StatusCode::INTERNAL_SERVER_ERROR, &text);
         }
         self.process(message).await
+    }
+
+    /// Counts what comes from a member that is known.
+    fn note(&self, from: u64, traffic: Traffic) {
+        if self.shared.is_peer(from) {
+            self.shared.raft.note(from, traffic);
+        }
     }
 
     fn refuse_post(&self, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
@@ -308,7 +329,9 @@ fn probing() -> Response<ResponseBody> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let body = format!("{{\"OK\":true,\"Now\":\"{}\"}}\n", rfc3339(now));
     let mut response = Response::new(full(body.into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

@@ -24,6 +24,7 @@ mod serve;
 mod settings;
 mod snapshot;
 mod stream;
+mod transfer;
 mod transport;
 mod url;
 
@@ -32,7 +33,7 @@ pub use get::{Answer, GetError, get};
 pub use handler::ResponseBody;
 pub use local::{Local, MIN_CLUSTER_VERSION, SERVER_VERSION};
 pub use net::Incoming;
-pub use seam::{BoxFuture, ProcessError, Raft, SnapshotBody, SnapshotOutcome};
+pub use seam::{BoxFuture, ProcessError, Raft, SnapshotBody, SnapshotOutcome, Traffic};
 pub use serve::{Accept, CONNECTIONS_MAX, NoOthers, Others};
 pub use settings::{Settings, TIMEOUT_MIN};
 pub use transport::Transport;

@@ -3,7 +3,7 @@
 
 use crate::local::Local;
 use crate::pool::Pool;
-use crate::seam::{Raft, SnapshotOutcome};
+use crate::seam::{Raft, SnapshotOutcome, Traffic};
 use crate::settings::Settings;
 use crate::url::{PeerUrl, UrlPicker};
 use raftpb::{Message, MessageType};
@@ -66,6 +66,11 @@ impl Member {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Tells whoever counts what goes to the member or comes from it.
+    pub(crate) fn note(&self, traffic: Traffic) {
+        self.raft.note(self.id, traffic);
+    }
+
     /// Notes that the member answered.
     pub(crate) fn activate(&self) {
         let mut since = lock(&self.active_since);
@@ -81,6 +86,7 @@ impl Member {
         if lock(&self.active_since).take().is_some() {
             let peer = format_args!("{:x}", self.id);
             warn!(peer, %url, %error, "peer became inactive");
+            self.note(Traffic::Lost);
         }
     }
 
@@ -93,6 +99,9 @@ impl Member {
     /// Likewise for several messages.
     pub(crate) fn drop_messages(&self, count: u64, with_snapshot: bool) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
+        if count > 0 {
+            self.note(Traffic::SendFailed { messages: count });
+        }
         self.raft.report_unreachable(self.id);
         if with_snapshot {
             self.raft.report_snapshot(self.id, SnapshotOutcome::Failed);

@@ -3,7 +3,7 @@
 
 use crate::local::{CLUSTER_ID_MISMATCH, INCOMPATIBLE_VERSION};
 use crate::member::Member;
-use crate::seam::SnapshotOutcome;
+use crate::seam::{SnapshotOutcome, Traffic};
 use crate::url::PeerUrl;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -56,10 +56,13 @@ pub(crate) async fn run_pipeline(member: Arc<Member>, mut queue: mpsc::Receiver<
 async fn post_and_report(member: Arc<Member>, message: Message) {
     let snapshot = message.r#type() == MessageType::MsgSnap;
     let Some(url) = member.pick_url() else { return member.drop_messages(1, snapshot) };
-    let result = post(&member, &url, message.encode_to_vec().into()).await;
+    let body = Bytes::from(message.encode_to_vec());
+    let bytes = body.len() as u64;
+    let result = post(&member, &url, body).await;
     match result {
         Ok(()) => {
             member.activate();
+            member.note(Traffic::Sent { bytes });
             if snapshot {
                 member.raft.report_snapshot(member.id, SnapshotOutcome::Finished);
             }

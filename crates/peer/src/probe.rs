@@ -1,7 +1,8 @@
-//! Asks a peer now and then whether it is there, and whether its clock agrees. Only log lines
-//! depend on it.
+//! Asks a peer now and then whether it is there, and how long its answer takes. Only log lines and
+//! a metric depend on it.
 
 use crate::member::Member;
+use crate::seam::Traffic;
 use crate::url::PeerUrl;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -24,8 +25,10 @@ pub(crate) async fn probe(member: Arc<Member>) {
         probes.tick().await;
         let Some(url) = member.pick_url() else { continue };
         let remote_peer_id = crate::identity::format_id(member.id);
+        let asked = Instant::now();
         let error = match timeout(period, ask(&member, &url)).await {
             Ok(Ok(())) => {
+                member.note(Traffic::RoundTrip { took: asked.elapsed() });
                 complained = None;
                 continue;
             }

@@ -4,7 +4,7 @@
 //! elect one must not wait behind it. A full queue drops; raft sends again.
 
 use crate::member::Member;
-use crate::seam::Raft;
+use crate::seam::{Raft, Traffic};
 use crate::stream::MESSAGES_MAX;
 use raftpb::{Message, MessageType};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 pub(crate) struct Receiver {
     local_id: u64,
     peer: u64,
+    raft: Arc<dyn Raft>,
     messages: mpsc::Sender<Message>,
     proposals: mpsc::Sender<Message>,
 }
@@ -33,6 +34,7 @@ impl Receiver {
         };
         if queue.try_send(message).is_err() {
             warn!(peer = self.peer, "dropped a message: raft is behind");
+            self.raft.note(self.peer, Traffic::ReceiveFailed);
         }
     }
 }
@@ -57,8 +59,9 @@ pub(crate) fn receiver(
 ) -> (Receiver, impl Future<Output = ()> + Send + use<>, impl Future<Output = ()> + Send + use<>) {
     let (messages, message_rx) = mpsc::channel(MESSAGES_MAX);
     let (proposals, proposal_rx) = mpsc::channel(MESSAGES_MAX);
-    let receiver = Receiver { local_id: member.local.id, peer: member.id, messages, proposals };
     let raft = || member.raft.clone();
+    let (local_id, peer) = (member.local.id, member.id);
+    let receiver = Receiver { local_id, peer, raft: raft(), messages, proposals };
     (receiver, process(raft(), message_rx), process(raft(), proposal_rx))
 }
 

@@ -6,6 +6,7 @@ use raftpb::Message;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -21,6 +22,32 @@ pub enum SnapshotOutcome {
     Finished,
     /// The peer does not have it.
     Failed,
+}
+
+/// What goes to and comes from a peer, for whoever counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "fields are named as what they hold")]
+pub enum Traffic {
+    /// Messages were handed over to the connection.
+    Sent { bytes: u64 },
+    /// Messages came, whole or in part.
+    Received { bytes: u64 },
+    /// Messages were dropped.
+    SendFailed { messages: u64 },
+    /// A message came for which there was no room.
+    ReceiveFailed,
+    /// The peer stopped to answer.
+    Lost,
+    /// The peer answered a probe.
+    RoundTrip { took: Duration },
+    /// A snapshot's bytes begin to go out.
+    SnapshotSending,
+    /// They have gone out, or not.
+    SnapshotSent { took: Duration, good: bool },
+    /// A snapshot's bytes begin to come.
+    SnapshotReceiving,
+    /// They have come, or not.
+    SnapshotReceived { took: Duration, good: bool },
 }
 
 /// The member could not take a message; its sender may try again.
@@ -53,4 +80,9 @@ pub trait Raft: Send + Sync + 'static {
 
     /// A peer says that this member was removed from the cluster.
     fn removed(&self);
+
+    /// Something went to `peer` or came from it. Nothing depends on it.
+    fn note(&self, peer: u64, traffic: Traffic) {
+        let _ = (peer, traffic);
+    }
 }

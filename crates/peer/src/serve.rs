@@ -81,6 +81,8 @@ async fn serve_connection(transport: Transport, others: impl Others, incoming: n
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(read_timeout)
+        // Compat: scripts look for headers as Go spells them.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = serving.await {
         debug!(%error, "a peer's connection ended");

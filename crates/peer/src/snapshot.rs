@@ -6,7 +6,8 @@
 use crate::member::Member;
 use crate::pipeline::{PostError, check_answer};
 use crate::request;
-use crate::seam::{SnapshotBody, SnapshotOutcome};
+use crate::seam::{SnapshotBody, SnapshotOutcome, Traffic};
+use crate::transfer::Transfer;
 use crate::url::PeerUrl;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
@@ -23,6 +24,7 @@ pub(crate) async fn send_snapshot(member: Arc<Member>, message: Message, body: S
     let index = message.snapshot.as_ref().map_or(0, |snapshot| snapshot.index());
     let peer = crate::identity::format_id(member.id);
     info!(peer, index, "sending database snapshot");
+    let transfer = Transfer::sending(&member.raft, member.id);
     let outcome = match member.pick_url() {
         None => SnapshotOutcome::Failed,
         Some(url) => match post(&member, &url, &message, body).await {
@@ -41,7 +43,9 @@ pub(crate) async fn send_snapshot(member: Arc<Member>, message: Message, body: S
             }
         },
     };
-    if outcome == SnapshotOutcome::Failed {
+    let good = outcome == SnapshotOutcome::Finished;
+    transfer.end(good);
+    if !good {
         member.raft.report_unreachable(member.id);
     }
     member.raft.report_snapshot(member.id, outcome);
@@ -57,7 +61,12 @@ async fn post(
     let mut envelope = BytesMut::new();
     crate::codec::message::encode(&mut envelope, message);
     let head = stream::iter([io::Result::Ok(envelope.freeze())]);
-    let frames = head.chain(body).map(|part: io::Result<Bytes>| part.map(Frame::data));
+    let (raft, id) = (member.raft.clone(), member.id);
+    let frames = head.chain(body).map(move |part: io::Result<Bytes>| {
+        let part = part?;
+        raft.note(id, Traffic::Sent { bytes: part.len() as u64 });
+        io::Result::Ok(Frame::data(part))
+    });
     let mut request = Request::post("/raft/snapshot")
         .body(StreamBody::new(frames))
         .map_err(|error| failed(&error))?;

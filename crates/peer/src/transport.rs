@@ -177,6 +177,13 @@ impl Transport {
         lock(&self.shared.links).peers.get(&id)?.member.active_since()
     }
 
+    /// Each peer, and whether it answers.
+    pub fn peers(&self) -> Vec<(u64, bool)> {
+        let links = lock(&self.shared.links);
+        let peers = links.peers.iter();
+        peers.map(|(id, peer)| (*id, peer.member.active_since().is_some())).collect()
+    }
+
     /// How many peers answer.
     pub fn active_peers(&self) -> usize {
         let links = lock(&self.shared.links);

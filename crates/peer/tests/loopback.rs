@@ -94,6 +94,10 @@ async fn a_snapshot_with_a_body_streams_through() {
         *one.told.snapshots.lock().unwrap() == [(2, SnapshotOutcome::Finished)]
     })
     .await;
+    let whole = (PARTS * (64 << 10)) as u64;
+    assert!(one.told.bytes(2).0 > whole && two.told.bytes(1).1 >= whole);
+    assert_eq!(one.told.transfers(), (0, vec![true]));
+    assert_eq!(two.told.transfers(), (0, vec![true]));
     one.stop().await;
     two.stop().await;
 }
@@ -112,6 +116,9 @@ async fn a_snapshot_whose_source_fails_is_kept_by_nobody() {
     assert!(one.told.unreachable.lock().unwrap().contains(&2));
     assert!(two.told.saved.lock().unwrap().is_empty());
     assert!(two.messages().is_empty());
+    assert_eq!(one.told.transfers(), (0, vec![false]));
+    // However its handler ended: a connection that breaks may take it along.
+    until("that is counted", || two.told.transfers() == (0, vec![false])).await;
     one.stop().await;
     two.stop().await;
 }

@@ -8,6 +8,7 @@
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use hyper::body::Frame;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -63,16 +64,42 @@ pub struct Connection {
     /// When the client last took something of them, in milliseconds since the beginning.
     moved: AtomicU64,
     give_way: Notify,
+    origin: Origin,
+}
+
+/// Where a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// In this process.
+    Inside,
+    /// On this machine, at the other end of a unix socket.
+    Socket,
+    /// At an address.
+    Address(SocketAddr),
 }
 
 impl Default for Connection {
     fn default() -> Self {
         let (answers, moved) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { answers, began: Instant::now(), moved, give_way: Notify::new() }
+        let (began, give_way) = (Instant::now(), Notify::new());
+        Self { answers, began, moved, give_way, origin: Origin::Inside }
     }
 }
 
 impl Connection {
+    /// One from a client that came over the network.
+    #[must_use]
+    pub fn from(remote: Option<SocketAddr>) -> Self {
+        let origin = remote.map_or(Origin::Socket, Origin::Address);
+        Self { origin, ..Self::default() }
+    }
+
+    /// Where its client is.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// Notes that the client has taken something.
     pub(crate) fn moved(&self) {
         if self.answers.load(Ordering::Relaxed) > 0 {

@@ -2,24 +2,30 @@
 //! first bytes.
 //!
 //! HTTP/2 is our own (`http2`): its frequent calls go straight to the member (`calls`), all others
-//! to the services and the HTTP paths, as every request over HTTP/1 does.
+//! to the services (`grpc`) and the HTTP paths (`http`), as every request over HTTP/1 does. A port
+//! serves gRPC, HTTP, or both; one that serves one of them hangs up on the other.
 
 use crate::budget::{Connection, hold_until_sent};
 use crate::calls::{Calls, NAMES};
+use crate::config::Http2Limits;
 use crate::go_words::{self, Asked};
 use crate::grpc;
 use crate::grpc::kv::Kv;
+use crate::http::Http;
+use crate::metrics::RequestMetrics;
+use crate::metrics::counted::Counting;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Extensions;
-use axum::response::Response;
+use axum::http::{Extensions, StatusCode, Version};
+use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use net::ClientCertificate;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -40,55 +46,84 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// All that clients are served. Clones are cheap.
+/// What clients are served on a port. Clones are cheap.
 #[derive(Clone)]
 pub struct Api {
-    kv: Kv,
-    router: Router,
+    grpc: Option<Grpc>,
+    http: Option<Http>,
     options: Arc<http2::Options>,
 }
 
+/// The calls.
+#[derive(Clone)]
+struct Grpc {
+    kv: Kv,
+    services: Router,
+    metrics: Arc<RequestMetrics>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// Where; `None` on a unix socket.
+    pub address: Option<SocketAddr>,
+    /// Whether it speaks TLS.
+    pub secure: bool,
+    /// What it says of itself with it.
+    pub certificate: Option<ClientCertificate>,
+}
+
 impl Api {
-    /// The API of a member, with these paths beside gRPC.
+    /// The calls of a member, counted by `metrics`, and no HTTP, on connections with these limits.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn new(server: &server::Server, http: Router) -> Self {
+    pub fn grpc(
+        server: &server::Server,
+        metrics: Arc<RequestMetrics>,
+        limits: Http2Limits,
+    ) -> Self {
         let kv = Kv::new(server.clone(), crate::budget::Budget::new(crate::budget::BUDGET_BYTES));
         let services = grpc::routes(&kv).into_axum_router();
-        let router = http.fallback(move |request: Request| {
-            let mut services = services.clone();
-            async move {
-                if let Some(refused) = go_words::refuse(&request) {
-                    return refused;
-                }
-                let asked = Asked::of(&request);
-                let answered: Result<Response, Infallible> = services.call(request).await;
-                asked.reword(answered.unwrap_or_else(|never| match never {}))
-            }
-        });
-        let options = http2::Options {
-            message_bytes_max: server.config().max_request_bytes + grpc::OVERHEAD_BYTES,
-            ping_interval_min: Duration::from_secs(5),
-            handshake_timeout: OPENING_TIMEOUT,
-            names: NAMES,
-            ..http2::Options::default()
-        };
-        Self { kv, router, options: Arc::new(options) }
+        let grpc = Some(Grpc { kv, services, metrics });
+        Self {
+            grpc,
+            http: None,
+            options: Arc::new(options(server.config().max_request_bytes, limits)),
+        }
+    }
+
+    /// HTTP, and no calls, on connections with these limits.
+    #[must_use]
+    pub fn http(http: Http, limits: Http2Limits) -> Self {
+        Self { grpc: None, http: Some(http), options: Arc::new(options(0, limits)) }
+    }
+
+    /// The same calls with HTTP beside them.
+    #[must_use]
+    pub fn with(&self, http: Http) -> Self {
+        Self { http: Some(http), ..self.clone() }
+    }
+
+    /// Compat: what etcd calls it in its log.
+    #[must_use]
+    pub fn traffic(&self) -> &'static str {
+        match (&self.grpc, &self.http) {
+            (Some(_), Some(_)) => "grpc+http",
+            (Some(_), None) => "grpc",
+            (None, _) => "http",
+        }
     }
 
     /// Serves a connection until it ends, or `stopping` turns true and what was under way is done.
-    pub async fn serve<S>(
-        &self,
-        stream: S,
-        certificate: Option<ClientCertificate>,
-        mut stopping: watch::Receiver<bool>,
-    ) where
+    pub async fn serve<S>(&self, stream: S, client: Client, mut stopping: watch::Receiver<bool>)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let uses = Arc::<Connection>::default();
-        let client = Client { uses: Arc::clone(&uses), certificate };
+        let uses = Arc::new(Connection::from(client.address));
+        let (secure, certificate) = (client.secure, client.certificate);
+        let door = Door { api: self.clone(), uses: Arc::clone(&uses), secure, certificate };
         let mut stream = Watched { stream, uses: Arc::clone(&uses), first: Bytes::new() };
         let begun = tokio::select! {
             begun = tokio::time::timeout(OPENING_TIMEOUT, first_bytes(&mut stream)) => begun,
@@ -99,11 +134,12 @@ impl Api {
             return;
         }
         let served = async {
-            if first[..] == *PREFACE {
-                self.serve_http2(stream, first, client, stopping).await;
-            } else {
+            // Compat: without TLS, HTTP/2 is for calls alone.
+            if first[..] == *PREFACE && (self.grpc.is_some() || secure) {
+                self.serve_http2(stream, first, door, stopping).await;
+            } else if self.http.is_some() {
                 stream.first = first;
-                self.serve_http1(stream, client, stopping).await;
+                serve_http1(stream, door, stopping).await;
             }
         };
         tokio::select! {
@@ -118,29 +154,30 @@ impl Api {
         &self,
         stream: Watched<S>,
         first: Bytes,
-        client: Client,
+        door: Door,
         mut stopping: watch::Receiver<bool>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let calls = Calls::new(self.kv.clone(), Arc::clone(&client.uses));
-        let router = self.router.clone();
-        let service = move |request: axum::http::Request<http2::Body>| {
-            let mut request = request.map(Body::new);
-            client.introduce(request.extensions_mut());
-            let mut router = router.clone();
-            async move {
-                let answered: Result<Response, Infallible> = router.call(request).await;
-                hold_until_sent(answered.unwrap_or_else(|never| match never {}))
-            }
-        };
         let mut stopped = stopping.clone();
         let shutdown = async move {
             // A sender that is gone stops as well.
             let _ = stopping.wait_for(|stopping| *stopping).await;
         };
         let options = Arc::clone(&self.options);
-        let serving = http2::serve(stream, first, options, calls, service, shutdown);
+        let calls = self.grpc.as_ref().map(|grpc| {
+            Calls::new(grpc.kv.clone(), Arc::clone(&door.uses), Arc::clone(&grpc.metrics))
+        });
+        let service = move |request: axum::http::Request<http2::Body>| door.clone().answer(request);
+        let serving = async {
+            match calls {
+                Some(calls) => http2::serve(stream, first, options, calls, service, shutdown).await,
+                None => {
+                    let calls = http2::NoFastCalls;
+                    http2::serve(stream, first, options, calls, service, shutdown).await
+                }
+            }
+        };
         let grace = async {
             let _ = stopped.wait_for(|stopping| *stopping).await;
             tokio::time::sleep(GRACE).await;
@@ -154,50 +191,106 @@ impl Api {
             () = grace => {}
         }
     }
+}
 
-    async fn serve_http1<S>(
-        &self,
-        stream: Watched<S>,
-        client: Client,
-        mut stopping: watch::Receiver<bool>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let router = self.router.clone();
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            client.introduce(request.extensions_mut());
-            let answering = router.clone().call(request.map(Body::new));
-            async move { answering.await.map(hold_until_sent) }
-        });
-        let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        tokio::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            _ = stopping.wait_for(|stopping| *stopping) => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a client's connection ended");
+async fn serve_http1<S>(stream: Watched<S>, door: Door, mut stopping: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let answering = door.clone().answer(request);
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        // Compat: scripts look for headers as Go spells them.
+        .title_case_headers(true);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended");
     }
 }
 
-/// Whose requests a connection brings.
-struct Client {
+fn options(max_request_bytes: usize, limits: Http2Limits) -> http2::Options {
+    http2::Options {
+        message_bytes_max: max_request_bytes + grpc::OVERHEAD_BYTES,
+        concurrent_streams_max: limits.max_concurrent_streams,
+        keepalive_interval: limits.keepalive_interval,
+        keepalive_timeout: limits.keepalive_timeout,
+        ping_interval_min: limits.keepalive_min_time,
+        handshake_timeout: OPENING_TIMEOUT,
+        names: NAMES,
+        ..http2::Options::default()
+    }
+}
+
+/// Where one connection's requests go, those that are no fast calls.
+#[derive(Clone)]
+struct Door {
+    api: Api,
     uses: Arc<Connection>,
+    secure: bool,
     certificate: Option<ClientCertificate>,
 }
 
-impl Client {
-    /// Says so to whoever answers a request.
+impl Door {
+    async fn answer<B>(self, request: axum::http::Request<B>) -> Response
+    where
+        B: axum::body::HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let two = request.version() == Version::HTTP_2;
+        match (&self.api.grpc, &self.api.http) {
+            // Compat: without TLS, HTTP/2 is for calls alone.
+            (Some(grpc), _) if two && (!self.secure || go_words::is_call(&request)) => {
+                self.call(grpc, request).await
+            }
+            (_, Some(http)) => http.answer(request.into_parts().0, self.secure).await,
+            _ => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+        }
+    }
+
+    /// Gives a call to its service.
+    async fn call<B>(&self, grpc: &Grpc, request: axum::http::Request<B>) -> Response
+    where
+        B: axum::body::HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let server = grpc.kv.server();
+        let warning = server.config().warning_request;
+        let counting = Counting { metrics: Arc::clone(&grpc.metrics), warning };
+        let refuses = server.is_learner();
+        let (request, call) = counting.begin(request, &self.uses, refuses);
+        let mut request: Request = request.map(Body::new);
+        self.introduce(request.extensions_mut());
+        if let Some(refused) = go_words::refuse(&request) {
+            return refused;
+        }
+        let asked = Asked::of(&request);
+        let answered: Result<Response, Infallible> = grpc.services.clone().call(request).await;
+        let response = asked.reword(answered.unwrap_or_else(|never| match never {}));
+        let response = hold_until_sent(response);
+        match call {
+            Some(call) => call.answer(response).map(Body::new),
+            None => response,
+        }
+    }
+
+    /// Says to whoever answers a request whose it is.
     fn introduce(&self, extensions: &mut Extensions) {
         extensions.insert(Arc::clone(&self.uses));
         if let Some(certificate) = &self.certificate {

@@ -4,7 +4,7 @@
 //! then it is asked to finish what is under way, and joined. What a client's certificate says of
 //! it is with each of its requests, as a [`net::ClientCertificate`] among the extensions.
 
-use crate::connection::Api;
+use crate::connection::{Api, Client};
 use crate::limits::ClientRoom;
 use net::Listener;
 use std::time::Duration;
@@ -42,13 +42,15 @@ pub async fn run(
         let (api, mut stopping) = (api.clone(), stopping.clone());
         connections.spawn(async move {
             let _place = place;
+            let address = incoming.remote_address();
             let opened = tokio::select! {
                 opened = incoming.open() => opened.ok(),
                 _ = stopping.wait_for(|stopping| *stopping) => None,
             };
             if let Some(stream) = opened {
                 let certificate = stream.client_certificate().cloned();
-                api.serve(stream, certificate, stopping).await;
+                let client = Client { address, secure: stream.is_secure(), certificate };
+                api.serve(stream, client, stopping).await;
             }
         });
     }

@@ -38,7 +38,7 @@ pub(crate) fn refuse(request: &Request) -> Option<Response> {
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     // Behind TLS, and on HTTP/1, what is no call is a request for a page.
     let plain = request.version() == Version::HTTP_2 && request.uri().scheme_str() != Some("https");
-    let calls = request.version() == Version::HTTP_2 && is_call(kind);
+    let calls = request.version() == Version::HTTP_2 && is_call_kind(kind);
     if !calls && !plain {
         return Some((StatusCode::NOT_FOUND, "404 page not found\n").into_response());
     }
@@ -64,9 +64,15 @@ pub(crate) fn refuse(request: &Request) -> Option<Response> {
     None
 }
 
-fn is_call(kind: &str) -> bool {
+fn is_call_kind(kind: &str) -> bool {
     let rest = kind.strip_prefix(CONTENT_TYPE);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+}
+
+/// Whether a request says that it is a call. Compat: anywhere in its content-type, as etcd looks.
+pub(crate) fn is_call<B>(request: &axum::http::Request<B>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.contains(CONTENT_TYPE))
 }
 
 fn early(code: StatusCode, status: Status) -> Response {

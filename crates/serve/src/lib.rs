@@ -14,7 +14,9 @@ mod grpc;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod metrics;
 pub mod peer_port;
 pub mod ports;
+mod slow;
 
-pub use connection::Api;
+pub use connection::{Api, Client};

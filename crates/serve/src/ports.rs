@@ -4,7 +4,9 @@
 //! Source: etcd `server/embed/etcd.go: configurePeerListeners, configureClientListeners`.
 
 use crate::config::{Checked, Tls, Url};
-use net::{Acceptor, Endpoint, Error, Listener, Place, Security, TlsOptions, self_signed};
+use net::{
+    Acceptor, Endpoint, Error, Listener, Place, Security, SocketOptions, TlsOptions, self_signed,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,10 @@ pub struct Ports {
     pub peers: Vec<Listener>,
     /// Clients.
     pub clients: Vec<ClientPort>,
+    /// Clients that speak HTTP, if they have ports of their own.
+    pub https: Vec<ClientPort>,
+    /// Whoever asks for metrics and health, with the URLs as given.
+    pub metrics: Vec<(Listener, String)>,
     /// How other members are dialled: as given, or with the certificate that was made.
     pub peer_tls: TlsOptions,
     /// The same for clients' ports, as far as they are secured.
@@ -43,8 +49,11 @@ impl Ports {
     /// Outside of a tokio runtime.
     pub async fn open(checked: &Checked) -> Result<Ports, Error> {
         let tls = &checked.tls;
+        tracing::info!(
+            listen_peer_urls = ?checked.peer_urls.iter().map(|url| &url.text).collect::<Vec<_>>(),
+            "configuring peer listeners"
+        );
         let peer_tls = peer_options(tls, &checked.config.data_dir, &checked.peer_urls)?;
-        let client_tls = client_options(tls, &checked.config.data_dir, &checked.client_urls)?;
         let mut peers = Vec::new();
         let peer_acceptor = acceptor(&peer_tls, Endpoint::Peer, &checked.peer_urls)?;
         for url in &checked.peer_urls {
@@ -54,27 +63,53 @@ impl Ports {
             };
             peers.push(Listener::bind(&url.address.place, tls.sockets, security).await?);
         }
-        // One place may be listed twice, with and without TLS.
-        let mut places: BTreeMap<&Place, (bool, bool)> = BTreeMap::new();
-        for url in &checked.client_urls {
-            let (insecure, secure) = places.entry(&url.address.place).or_default();
-            *insecure |= !url.address.secure;
-            *secure |= url.address.secure;
-        }
-        let client_acceptor = acceptor(&client_tls, Endpoint::Client, &checked.client_urls)?;
-        let mut clients = Vec::new();
-        for (place, (insecure, secure)) in places {
-            let security = match &client_acceptor {
-                Some(acceptor) if insecure && secure => Security::Either(Arc::clone(acceptor)),
-                Some(acceptor) if secure => Security::Tls(Arc::clone(acceptor)),
+        tracing::info!(
+            listen_client_urls = ?checked.client_urls.iter().map(|url| &url.text).collect::<Vec<_>>(),
+            "configuring client listeners"
+        );
+        let client_urls = [&checked.client_urls[..], &checked.http_urls].concat();
+        let client_tls = client_options(tls, &checked.config.data_dir, &client_urls)?;
+        let all = [&client_urls[..], &checked.metrics_urls].concat();
+        let acceptor = acceptor(&client_tls, Endpoint::Client, &all)?;
+        let clients = client_ports(&checked.client_urls, &acceptor, tls.sockets).await?;
+        let https = client_ports(&checked.http_urls, &acceptor, tls.sockets).await?;
+        let mut metrics = Vec::new();
+        for url in &checked.metrics_urls {
+            let security = match &acceptor {
+                Some(acceptor) if url.address.secure => Security::Tls(Arc::clone(acceptor)),
                 _ => Security::Plain,
             };
-            let listener = Listener::bind(place, tls.sockets, security).await?;
-            let address = listener.local_address().unwrap_or_default();
-            clients.push(ClientPort { listener, address, insecure, secure });
+            let listener = Listener::bind(&url.address.place, tls.sockets, security).await?;
+            metrics.push((listener, url.text.clone()));
         }
-        Ok(Ports { peers, clients, peer_tls, client_tls })
+        Ok(Ports { peers, clients, https, metrics, peer_tls, client_tls })
     }
+}
+
+/// Listens for clients. One place may be listed twice, with and without TLS.
+async fn client_ports(
+    urls: &[Url],
+    acceptor: &Option<Arc<Acceptor>>,
+    sockets: SocketOptions,
+) -> Result<Vec<ClientPort>, Error> {
+    let mut places: BTreeMap<&Place, (bool, bool)> = BTreeMap::new();
+    for url in urls {
+        let (insecure, secure) = places.entry(&url.address.place).or_default();
+        *insecure |= !url.address.secure;
+        *secure |= url.address.secure;
+    }
+    let mut ports = Vec::new();
+    for (place, (insecure, secure)) in places {
+        let security = match acceptor {
+            Some(acceptor) if insecure && secure => Security::Either(Arc::clone(acceptor)),
+            Some(acceptor) if secure => Security::Tls(Arc::clone(acceptor)),
+            _ => Security::Plain,
+        };
+        let listener = Listener::bind(place, sockets, security).await?;
+        let address = listener.local_address().unwrap_or_default();
+        ports.push(ClientPort { listener, address, insecure, secure });
+    }
+    Ok(ports)
 }
 
 impl ClientPort {

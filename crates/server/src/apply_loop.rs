@@ -14,16 +14,17 @@ use crate::planted::{self, Bug};
 use crate::shared::Shared;
 use crate::store_loop::StoreOwner;
 use crate::threads::{Stage, lock, tell_applied};
-use crate::{Error, Fatal};
+use crate::{Error, Fatal, describe};
 use api::etcdserverpb::{AlarmMember, AlarmType};
 use apply::{ApplyError, Image, LeaseEvent, Replaced, Reply, StateMachine};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, select, tick};
-use member::Cluster;
+use member::{Cluster, format_id};
 use mvcc::{Changes, Progress};
-use raftpb::{ConfChangeType, Entry, EntryType, Message, Snapshot};
+use raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, Snapshot};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use wal::snap::Snapshotter;
 
@@ -94,6 +95,10 @@ pub(crate) struct ApplyStage<O> {
     pub compacting: bool,
     /// Wakes the stage's thread when a compaction begins.
     pub nudge: Sender<()>,
+    /// When the last entry was done, or the batch began.
+    pub clock: Instant,
+    /// When the compaction under way began, and the longest that others waited for it.
+    pub compaction: Option<(Instant, Duration)>,
 }
 
 /// Runs the stage until the driver is gone: what the driver's thread leaves to it, questions, and
@@ -147,6 +152,7 @@ impl<O: Outside> ApplyStage<O> {
     /// Applies all pieces of work. Whether a compaction began.
     fn apply(&mut self, works: Vec<Message>) -> Result<bool, Fatal> {
         let before = self.machine.mvcc().compact_revision();
+        self.clock = Instant::now();
         for work in works {
             if let Some(snapshot) = &work.snapshot {
                 self.install(snapshot)?;
@@ -184,12 +190,33 @@ impl<O: Outside> ApplyStage<O> {
         let waiters = &self.shared.waiters;
         let applied = self.machine.apply(entry, |id| waiters.waits(id)).map_err(fatal)?;
         if let Some(applied) = applied {
+            self.measure(entry, &applied);
             replies.push((applied.id, applied.reply.map_err(Error::from)));
         }
         Ok(())
     }
 
+    /// One look at the clock for each entry: one begins where the last one ended.
+    fn measure(&mut self, entry: &Entry, applied: &apply::Applied) {
+        let now = Instant::now();
+        let took = now - self.clock;
+        self.clock = now;
+        let metrics = &self.shared.metrics;
+        // Compat: a revision that was compacted already is no failure.
+        let good = matches!(applied.reply, Ok(_) | Err(api::Error::Compacted));
+        metrics.applies.of(applied.op).took(good, took);
+        let expected = self.shared.config.warning_apply;
+        if took > expected {
+            metrics.slow_applies.inc();
+            let response = applied.reply.as_ref().map(describe::reply).unwrap_or_default();
+            let request = describe::entry(entry.data());
+            let error = applied.reply.as_ref().err().map(ToString::to_string);
+            describe::took_too_long(took, expected, "", &request, &response, error.as_deref());
+        }
+    }
+
     fn apply_change(&mut self, entry: &Entry, applied: &mut Applied) -> Result<(), Fatal> {
+        let before = self.shared.cluster();
         let outcome = self.machine.apply_change(entry).map_err(fatal)?;
         let reply = match &outcome.refused {
             None => Ok(Reply::Done),
@@ -198,6 +225,7 @@ impl<O: Outside> ApplyStage<O> {
         applied.replies.push((outcome.id, reply));
         if let Some(change) = &outcome.change {
             let id = change.node_id();
+            self.log_change(&before, change);
             if change.r#type() == ConfChangeType::ConfChangeRemoveNode {
                 self.outside.member_removed(id);
             } else if let Some(member) = self.machine.cluster().member(id) {
@@ -208,21 +236,72 @@ impl<O: Outside> ApplyStage<O> {
         Ok(())
     }
 
+    /// Compat: texts and fields that people look for.
+    fn log_change(&self, before: &Cluster, change: &ConfChange) {
+        let id = change.node_id();
+        let cluster_id = format_id(self.shared.cluster_id);
+        let local_member_id = format_id(self.shared.id);
+        let (old, new) = (before.member(id), self.machine.cluster().member(id));
+        match (change.r#type(), old, new) {
+            (ConfChangeType::ConfChangeRemoveNode, Some(old), None) => tracing::info!(
+                cluster_id,
+                local_member_id,
+                removed_remote_peer_id = format_id(id),
+                removed_remote_peer_urls = ?old.peer_urls,
+                removed_remote_peer_is_learner = old.is_learner,
+                "removed member"
+            ),
+            (ConfChangeType::ConfChangeUpdateNode, Some(_), Some(new)) => tracing::info!(
+                cluster_id,
+                local_member_id,
+                updated_remote_peer_id = format_id(id),
+                updated_remote_peer_urls = ?new.peer_urls,
+                updated_remote_peer_is_learner = new.is_learner,
+                "updated member"
+            ),
+            (_, Some(old), Some(new)) if old.is_learner && !new.is_learner => tracing::info!(
+                cluster_id,
+                local_member_id,
+                promoted_member_id = format_id(id),
+                "promote member"
+            ),
+            (_, None, Some(new)) => tracing::info!(
+                cluster_id,
+                local_member_id,
+                added_peer_id = format_id(id),
+                added_peer_peer_urls = ?new.peer_urls,
+                added_peer_is_learner = new.is_learner,
+                "added member"
+            ),
+            // Applied once more after a restart.
+            _ => {}
+        }
+    }
+
     /// Makes a piece of work visible, answers, and tells raft.
     fn finish(&mut self, applied: Applied, replies: Vec<(u64, Result<Reply, Error>)>) {
         let index = applied.index;
         self.machine.commit(index, self.term);
         let shared = &self.shared;
+        let leases = &shared.metrics.leases;
         for event in self.machine.take_lease_events() {
             let (mut expiry, now) = (shared.expiry(), shared.now());
             match event {
-                LeaseEvent::Granted(lease) => expiry.grant(lease, now),
-                LeaseEvent::Revoked { id } => expiry.revoke(id),
+                LeaseEvent::Granted(lease) => {
+                    leases.granted.inc();
+                    leases.ttls.observe(u64::try_from(lease.ttl).unwrap_or_default());
+                    expiry.grant(lease, now);
+                }
+                LeaseEvent::Revoked { id } => {
+                    leases.revoked.inc();
+                    expiry.revoke(id);
+                }
                 LeaseEvent::Checkpointed { id, remaining } => {
                     expiry.checkpoint(id, remaining, now);
                 }
             }
         }
+        shared.metrics.applied.show(&self.machine.operations());
         self.show();
         let changed = self.machine.take_changes();
         let compacted = self.machine.mvcc().compact_revision();
@@ -237,7 +316,7 @@ impl<O: Outside> ApplyStage<O> {
             *applied = index.max(*applied);
             moved
         });
-        shared.waiters.complete(replies);
+        shared.waiters.complete(|| shared.now(), replies);
         if self.machine.take_no_space() {
             self.outside.no_space();
         }
@@ -248,6 +327,7 @@ impl<O: Outside> ApplyStage<O> {
     fn install(&mut self, snapshot: &Snapshot) -> Result<(), Fatal> {
         let (index, term) = (snapshot.index(), snapshot.term());
         let dirs = &self.shared.dirs;
+        self.shared.metrics.snapshot_applying.set(1);
         tracing::info!(snapshot_index = index, "applying snapshot");
         install::prepare(dirs, &self.snapshotter, (index, term))?;
         let before = self.machine.cluster().clone();
@@ -269,6 +349,7 @@ impl<O: Outside> ApplyStage<O> {
         self.shared.compacted.send_replace(self.compacted);
         self.outside.replaced(mvcc.revision(), self.compacted);
         self.shared.applied.send_replace(self.machine.consistent_index());
+        self.shared.metrics.snapshot_applying.set(0);
         tracing::info!(snapshot_index = index, "applied snapshot");
         Ok(())
     }
@@ -289,6 +370,7 @@ impl<O: Outside> ApplyStage<O> {
     fn show(&self) {
         let alarms = self.machine.alarms().list(AlarmType::None as i32);
         if **self.shared.alarms() != *alarms {
+            self.shared.metrics.alarmed(&alarms);
             let mut shown = self.shared.alarms.write().unwrap_or_else(PoisonError::into_inner);
             *shown = Arc::<Vec<AlarmMember>>::new(alarms);
         }
@@ -338,34 +420,63 @@ impl<O: Outside> ApplyStage<O> {
 
     /// Some steps of the compaction under way. Whether there is more to do.
     fn compact(&mut self) -> Result<bool, Fatal> {
+        if !self.machine.mvcc().is_compacting() {
+            return Ok(false);
+        }
+        let began = Instant::now();
+        let (since, longest) = self.compaction.unwrap_or((began, Duration::ZERO));
+        let (mut more, mut finished) = (true, false);
         for _ in 0..COMPACTION_STEPS {
-            if !self.compaction_step()? {
-                return Ok(false);
+            let step = self.compaction_step()?;
+            (more, finished) = (step != Stepped::Idle, finished | (step == Stepped::Finished));
+            if !more || finished {
+                break;
             }
         }
-        Ok(true)
+        let (metrics, pause) = (&self.shared.metrics.compactions, began.elapsed());
+        metrics.pauses.took(pause);
+        metrics.revisions.show(self.machine.mvcc().pruned_count());
+        let longest = longest.max(pause);
+        self.compaction = Some((since, longest));
+        if finished {
+            metrics.pauses_max.took(longest);
+            metrics.totals.took(since.elapsed());
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            metrics.last.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+            self.compaction = None;
+            // Another one may have come meanwhile.
+            more = self.machine.mvcc().is_compacting();
+        }
+        Ok(more)
     }
 
-    fn compaction_step(&mut self) -> Result<bool, Fatal> {
+    fn compaction_step(&mut self) -> Result<Stepped, Fatal> {
         let keys = self.shared.config.compaction_batch;
         let budget = mvcc::Budget { keys, ..mvcc::Budget::default() };
         let (mvcc, store) = self.machine.mvcc_and_store();
         match mvcc.compaction_step(store, budget)? {
-            Progress::Idle => Ok(false),
+            Progress::Idle => Ok(Stepped::Idle),
             Progress::Working => {
                 mvcc.publish();
-                Ok(true)
+                Ok(Stepped::Working)
             }
             Progress::Finished { revision, hash } => {
                 // The note of it goes to the store with the entries applied so far.
                 self.machine.commit_again(self.term);
                 tracing::info!(compact_revision = revision, ?hash, "finished scheduled compaction");
                 self.shared.compacted.send_replace(revision);
-                // Another one may have come meanwhile.
-                Ok(self.machine.mvcc().is_compacting())
+                Ok(Stepped::Finished)
             }
         }
     }
+}
+
+/// What a step of a compaction came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stepped {
+    Idle,
+    Working,
+    Finished,
 }
 
 fn fatal(error: ApplyError) -> Fatal {
@@ -375,5 +486,5 @@ fn fatal(error: ApplyError) -> Fatal {
     }
 }
 
-static NEVER: std::sync::LazyLock<Receiver<std::time::Instant>> =
+static NEVER: std::sync::LazyLock<Receiver<Instant>> =
     std::sync::LazyLock::new(crossbeam_channel::never);

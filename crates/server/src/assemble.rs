@@ -8,20 +8,23 @@ use crate::apply_loop::{self, ApplyInput, ApplyStage};
 use crate::bootstrap::Booted;
 use crate::driver::Driver;
 use crate::ids::Ids;
+use crate::metrics::Metrics;
 use crate::shared::{Clock, Shared};
 use crate::snapshot::Maker;
 use crate::start::{ApplyOutside, DriverOutside};
-use crate::store_loop::{self, StoreRequest, StoreStage};
+use crate::store_loop::{self, Closed, StoreRequest, StoreStage};
 use crate::threads::{self, DriverPorts, INBOX_MAX, LogStage, Stages, Turns, WalSnapshot};
 use crate::waiters::Waiters;
-use crate::watches::{self, WatchStage, Watches};
+use crate::watches::{self, HubStage, Watches};
 use api::etcdserverpb::AlarmType;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use lease::Expiry;
 use raft::{MemoryStorage, RawNode};
 use raftpb::Message;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 /// The way to the other members.
@@ -43,7 +46,7 @@ pub(crate) struct Parts<P: Peers> {
     pub shared: Arc<Shared>,
     pub peers: P,
     pub watches: Watches,
-    pub hub: WatchStage,
+    pub hub: HubStage,
     pub turns: Turns<DriverOutside<P>>,
     pub ports: DriverPorts,
     pub stages: Stages<LogStage, ApplyStage<ApplyOutside<P>>>,
@@ -77,8 +80,8 @@ pub(crate) struct Ends {
 pub(crate) fn assemble<P: Peers>(
     config: Config,
     booted: Booted,
-    clock: Clock,
-    unix_millis: u64,
+    metrics: Arc<Metrics>,
+    (clock, unix_millis): (Clock, u64),
     connect: impl FnOnce(&Arc<Shared>) -> P,
 ) -> Parts<P> {
     let Booted { id, cluster_id, raw, wal, snapshotter, dirs, restored, .. } = booted;
@@ -97,7 +100,7 @@ pub(crate) fn assemble<P: Peers>(
         id,
         cluster_id,
         ids: Ids::new(id, unix_millis),
-        waiters: Waiters::default(),
+        waiters: Waiters::new(Arc::clone(&metrics)),
         inbox: inbox_tx,
         apply: questions_tx,
         views: restored.views.clone(),
@@ -121,7 +124,9 @@ pub(crate) fn assemble<P: Peers>(
         stopping: watch::Sender::new(false),
         config,
         dirs,
+        metrics,
     });
+    shared.metrics.alarmed(&shared.alarms());
     let peers = connect(&shared);
     for member in machine.cluster().members().filter(|member| member.id != id) {
         peers.add(member.id, &member.peer_urls);
@@ -130,12 +135,13 @@ pub(crate) fn assemble<P: Peers>(
         peers.add_remote(member.id, &member.peer_urls);
     }
     let (revision, compacted) = (machine.mvcc().revision(), machine.mvcc().compact_revision());
-    let (watches, changes, hub) = watches::stage(restored.views.clone(), revision, compacted);
+    let (watches, changes, hub) = watches::stage(&shared, revision, compacted);
     let durable = Arc::new(AtomicU64::new(booted.durable));
     let (log_nudge, log_nudges) = threads::nudge_channel();
     let log = LogStage {
         stage: wal,
         snapshotter: snapshotter.clone(),
+        metrics: Arc::clone(&shared.metrics),
         done: done_tx.clone(),
         durable: Arc::clone(&durable),
         nudge: log_nudge,
@@ -160,16 +166,16 @@ pub(crate) fn assemble<P: Peers>(
         compacted: -1,
         compacting: true,
         nudge: apply_nudge,
+        clock: Instant::now(),
+        compaction: None,
     };
-    let store = StoreStage {
-        flusher: restored.flusher,
-        compactor: restored.compactor,
-        live: restored.views,
+    let store = Closed::new(restored.views, Arc::clone(&shared), durable);
+    let store = store.reopen(restored.flusher, restored.compactor);
+    let outside = DriverOutside {
         shared: Arc::clone(&shared),
-        durable,
-        rewriting: false,
+        peers: peers.clone(),
+        heartbeats: BTreeMap::new(),
     };
-    let outside = DriverOutside { shared: Arc::clone(&shared), peers: peers.clone() };
     let driver = driver_of(&shared, raw, booted.snapshot_index);
     Parts {
         watches,

@@ -11,6 +11,7 @@
 //!   entries which the log no longer has is refused, not guessed at.
 
 use crate::join::Joining;
+use crate::metrics::{Metrics, Part, measured};
 use crate::{Config, Fatal, install};
 use apply::{Restored, Settings, StateMachine};
 use member::Member;
@@ -20,7 +21,7 @@ use raftpb::wal::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{info, warn};
-use vfs::{Fs, OsFs};
+use vfs::Fs;
 use wal::Wal;
 use wal::snap::Snapshotter;
 use wal::stage::WalStage;
@@ -45,7 +46,11 @@ pub(crate) struct Booted {
 /// The directories of a member, and how files are kept in them.
 #[derive(Debug, Clone)]
 pub(crate) struct Dirs {
+    /// The log's.
     pub fs: Arc<dyn Fs>,
+    pub store_fs: Arc<dyn Fs>,
+    /// Of snapshots and received databases.
+    pub snap_fs: Arc<dyn Fs>,
     pub wal: PathBuf,
     pub snap: PathBuf,
     pub store: PathBuf,
@@ -59,10 +64,12 @@ pub(crate) struct Dirs {
 
 impl Dirs {
     /// Those of a member on the machine's disk.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         let member = config.data_dir.join("member");
         Self {
-            fs: Arc::new(OsFs),
+            fs: measured(metrics, Part::Log),
+            store_fs: measured(metrics, Part::Store),
+            snap_fs: measured(metrics, Part::Snapshots),
             wal: config.wal_dir.clone().unwrap_or_else(|| member.join("wal")),
             snap: member.join("snap"),
             store: member.join("store"),
@@ -85,7 +92,7 @@ pub(crate) fn boot(config: &Config, dirs: Dirs, joins: Option<Joining>) -> Resul
         let failed = |source| Fatal::Disk { path: dir.clone(), source };
         dirs.fs.create_dir_all(dir).map_err(failed)?;
     }
-    let snapshotter = Snapshotter::new(Arc::clone(&dirs.fs), &dirs.snap);
+    let snapshotter = Snapshotter::new(Arc::clone(&dirs.snap_fs), &dirs.snap);
     snapshotter.remove_leftovers()?;
     let known = has_log(&dirs)?;
     let disk = Disk { dirs, snapshotter };
@@ -110,7 +117,19 @@ fn restore(config: &Config, opened: backend::Opened) -> Result<Restored, Fatal> 
         persist_checkpoints: true,
         quota_bytes: config.quota_bytes,
     };
-    Ok(StateMachine::restore(opened, settings)?)
+    let restored = StateMachine::restore(opened, settings)?;
+    if let Some(threshold) = config.defragment_at_start {
+        let usage = restored.reader.usage();
+        // Compat: looked for by name. There is nothing to do whatever the threshold is: space
+        // comes back by itself, a segment at a time.
+        info!(
+            current_db_size_bytes = usage.file_bytes,
+            current_db_size_in_use_bytes = usage.in_use_bytes().min(usage.file_bytes),
+            bootstrap_defrag_threshold_bytes = threshold,
+            "Skipping defragmentation"
+        );
+    }
+    Ok(restored)
 }
 
 /// A member of a new cluster.
@@ -118,26 +137,27 @@ fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
     let Disk { dirs, snapshotter } = disk;
     let invalid = |reason: String| Fatal::Config { field: "initial-cluster", reason };
     if config.initial_cluster.has_duplicate_url() {
-        return Err(invalid("a URL is listed twice; every member needs its own".to_owned()));
+        return Err(invalid(format!(
+            "initial cluster {} has duplicate url",
+            config.initial_cluster
+        )));
     }
     let members = config.initial_cluster.members(&config.initial_cluster_token);
     let members = members.map_err(|error| invalid(error.to_string()))?;
     let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     let cluster_id = member::cluster_id(&ids);
     let member = members.iter().find(|member| member.name == config.name).ok_or_else(|| {
-        invalid(format!("couldn't find local name {:?} in the initial cluster", config.name))
+        invalid(format!(
+            "couldn't find local name {:?} in the initial cluster configuration",
+            config.name
+        ))
     })?;
     let mut advertised = config.advertise_peer_urls.clone();
     advertised.sort();
     if advertised != member.peer_urls {
         return Err(Fatal::Config {
             field: "initial-advertise-peer-urls",
-            reason: format!(
-                "--initial-cluster has {}={} but --initial-advertise-peer-urls={} is not the same",
-                config.name,
-                member.peer_urls.join(","),
-                advertised.join(",")
-            ),
+            reason: mismatch(&config.name, &member.peer_urls, &advertised),
         });
     }
     let restored = restore(config, install::open(&dirs)?)?;
@@ -160,6 +180,26 @@ fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
         snapshot_index: 0,
         durable: 0,
     })
+}
+
+/// How listed and advertised URLs differ. Compat: etcd's words, up to what its resolver says.
+fn mismatch(name: &str, listed: &[String], advertised: &[String]) -> String {
+    let missing: Vec<_> = listed.iter().filter(|url| !advertised.contains(url)).collect();
+    if missing.is_empty() {
+        let missing: Vec<_> = advertised.iter().filter(|url| !listed.contains(url)).collect();
+        let missing = missing.into_iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        let own: Vec<_> = advertised.iter().map(|url| format!("{name}={url}")).collect();
+        return format!(
+            "--initial-advertise-peer-urls has {missing} but missing from --initial-cluster={}",
+            own.join(",")
+        );
+    }
+    let missing: Vec<_> = missing.into_iter().map(|url| format!("{name}={url}")).collect();
+    format!(
+        "--initial-cluster has {} but missing from --initial-advertise-peer-urls={}",
+        missing.join(","),
+        advertised.join(",")
+    )
 }
 
 /// A new member of a cluster that is there: its log is empty, and others fill it.
@@ -235,9 +275,9 @@ fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
     let id = metadata.node_id();
     let raw = RawNode::new(raft_config(config, id, start.index()), storage)?;
     info!(
-        member_id = peer::identity::format_id(id),
+        cluster_id = member::format_id(metadata.cluster_id()),
+        local_member_id = member::format_id(id),
         commit_index = contents.hard_state.commit(),
-        consistent_index = restored.machine.consistent_index(),
         "restarting local member"
     );
     Ok(Booted {

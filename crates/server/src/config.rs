@@ -1,5 +1,6 @@
 //! What a member is told at its start. Already checked: strings that people type are `serve`'s.
 
+use crate::AutoCompaction;
 use member::InitialCluster;
 use net::TlsOptions;
 use std::path::PathBuf;
@@ -63,8 +64,21 @@ pub struct Config {
     pub compaction_batch: usize,
     /// How long it pauses.
     pub compaction_pause: Duration,
+    /// What is kept when the leader compacts by itself; `None` if it does not.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// The longest that what was applied waits for a sync of the store's files. No promise
+    /// depends on it: the log has it all.
+    pub store_sync_period: Duration,
+    /// Records that do not wait so long.
+    pub store_sync_records: u64,
+    /// Bytes above which a member that starts would defragment its store; `None` for never.
+    pub defragment_at_start: Option<u64>,
     /// How often watchers that asked for it are told of progress.
     pub watch_progress_interval: Duration,
+    /// An entry, or a read, that takes longer is logged.
+    pub warning_apply: Duration,
+    /// A request that takes longer is logged.
+    pub warning_request: Duration,
 }
 
 impl Config {
@@ -119,7 +133,13 @@ impl Default for Config {
             unsafe_no_fsync: false,
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
+            auto_compaction: None,
+            store_sync_period: Duration::from_millis(100),
+            store_sync_records: 10_000,
+            defragment_at_start: None,
             watch_progress_interval: Duration::from_secs(600),
+            warning_apply: Duration::from_millis(100),
+            warning_request: Duration::from_millis(300),
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) type Matches = Option<(Option<u64>, u64)>;
 pub(crate) enum Input {
     /// Time passes.
     Tick,
+    /// So many ticks count as passed: an election need not wait for them.
+    Advance(u32),
     /// An entry for the log.
     Propose {
         id: u64,
@@ -70,6 +72,10 @@ pub(crate) enum Input {
     },
     /// A linearizable read, by its id.
     Read(u64),
+    /// What raft says of itself.
+    Status {
+        answer: oneshot::Sender<raft::Status>,
+    },
     /// From a peer.
     Step(Message),
     /// What was appended is durable.
@@ -111,6 +117,10 @@ pub(crate) struct Outbox {
     pub replies: Vec<(u64, Result<Reply, Error>)>,
     /// Who leads, if that changed.
     pub soft_state: Option<SoftState>,
+    /// Rounds of reads that another leader was asked for.
+    pub reads_failed: u64,
+    /// Rounds of reads that were asked again.
+    pub reads_asked_again: u64,
 }
 
 /// What others may know of raft's state.
@@ -249,7 +259,8 @@ impl Driver {
 
     fn take(&mut self, input: Input, out: &mut Outbox) {
         match input {
-            Input::Tick => self.tick(),
+            Input::Tick => self.tick(out),
+            Input::Advance(ticks) => (0..ticks).for_each(|_| self.raw.tick()),
             Input::Propose { id, data } => self.proposals.push((id, data)),
             Input::ProposeAsLeader { id, data } => self.propose_as_leader(id, data, out),
             Input::Configure { id, change } => self.changes.push((id, change)),
@@ -259,6 +270,10 @@ impl Driver {
             }
             Input::TransferLead { to } => self.raw.transfer_leader(to),
             Input::Read(id) => self.reads.push(id),
+            Input::Status { answer } => {
+                // As above.
+                let _ = answer.send(self.raw.status());
+            }
             Input::Step(message) if message.r#type() == MessageType::MsgProp => {
                 self.step_proposal(self.ticks + u64::from(self.request_ticks), message);
             }
@@ -271,7 +286,7 @@ impl Driver {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, out: &mut Outbox) {
         self.ticks += 1;
         self.raw.tick();
         let now = self.ticks;
@@ -283,6 +298,7 @@ impl Driver {
         if let Some(round) = &mut self.round {
             round.ticks += 1;
             if round.ticks % READ_RETRY_TICKS == 0 {
+                out.reads_asked_again += 1;
                 self.raw.read_index(context_bytes(round.context));
             }
         }
@@ -484,6 +500,7 @@ impl Driver {
             self.raw.read_index(context_bytes(round.context));
         }
         if changed && let Some(round) = self.round.take() {
+            out.reads_failed += 1;
             let told = |id| (id, Err(api::Error::LeaderChanged.into()));
             out.replies.extend(round.reads.into_iter().map(told));
         }

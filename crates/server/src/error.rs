@@ -65,7 +65,7 @@ pub enum Fatal {
     #[error("raft")]
     Raft(#[from] raft::ConfigError),
     /// The cluster's configuration.
-    #[error("{field}: {reason}")]
+    #[error("{reason}")]
     Config {
         /// The flag that is wrong.
         field: &'static str,

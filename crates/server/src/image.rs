@@ -5,6 +5,7 @@
 
 use crate::apply_loop::{ApplyInput, SnapshotState};
 use crate::driver::Input;
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::{Error, Server};
 use apply::Image;
@@ -15,6 +16,7 @@ use raft::SnapshotStatus;
 use raftpb::{Message, Snapshot, SnapshotMetadata};
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 /// Bytes of a part.
@@ -38,10 +40,11 @@ impl ImageStream {
         self.parts.recv().await
     }
 
-    async fn of(mut image: Image) -> io::Result<Self> {
+    async fn of(mut image: Image, metrics: Arc<Metrics>) -> io::Result<Self> {
         let (sized, size) = oneshot::channel();
         let (parts_tx, parts) = mpsc::channel(PARTS_MAX);
         let write = move || {
+            let under_way = UnderWay::new(&metrics);
             let measured = bolt::measure(&mut image, PageBytes::default());
             let layout = match measured {
                 Ok(layout) => layout,
@@ -58,10 +61,30 @@ impl ImageStream {
                 // As above.
                 let _ = out.parts.blocking_send(last);
             }
+            metrics.images.took(under_way.since.elapsed());
         };
         tokio::task::spawn_blocking(write);
         let bytes = size.await.map_err(|_| io::Error::other("it was cut short"))??;
         Ok(Self { bytes, parts })
+    }
+}
+
+/// Counts the databases being written.
+struct UnderWay<'a> {
+    since: Instant,
+    metrics: &'a Metrics,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.images_open.add(1);
+        Self { since: Instant::now(), metrics }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.metrics.images_open.add(-1);
     }
 }
 
@@ -98,7 +121,8 @@ impl Server {
         let (answer, image) = oneshot::channel();
         self.ask(ApplyInput::Image { answer })?;
         let (image, _) = image.await.map_err(|_| api::Error::Stopped)?;
-        ImageStream::of(image).await.map_err(|error| Error::Other(error.to_string()))
+        let made = ImageStream::of(image, Arc::clone(&self.shared.metrics)).await;
+        made.map_err(|error| Error::Other(error.to_string()))
     }
 
     /// A hash of all that is stored, by which two members at the same index can be compared.
@@ -149,6 +173,7 @@ async fn take(shared: &Shared) -> Result<(SnapshotState, ImageStream), String> {
     let asked = shared.apply.try_send(ApplyInput::Image { answer });
     asked.map_err(|_| "the member is busy".to_owned())?;
     let (image, state) = image.await.map_err(|_| "the member is stopping".to_owned())?;
-    let image = ImageStream::of(image).await.map_err(|error| error.to_string())?;
+    let made = ImageStream::of(image, Arc::clone(&shared.metrics)).await;
+    let image = made.map_err(|error| error.to_string())?;
     Ok((state, image))
 }

@@ -11,18 +11,27 @@
 
 use crate::Fatal;
 use crate::bootstrap::Dirs;
+use crate::metrics::Metrics;
 use backend::Opened;
 use bolt::ReadAt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use vfs::{File, Fs, OpenMode};
 use wal::snap::Snapshotter;
 
 /// Receives the database of the snapshot at `index`, and keeps it if it is sound.
-pub(crate) fn receive(dirs: &Dirs, from: &mut dyn io::Read, index: u64) -> Result<(), Fatal> {
-    let snapshotter = Snapshotter::new(Arc::clone(&dirs.fs), &dirs.snap);
+pub(crate) fn receive(
+    metrics: &Metrics,
+    dirs: &Dirs,
+    from: &mut dyn io::Read,
+    index: u64,
+) -> Result<(), Fatal> {
+    let snapshotter = Snapshotter::new(Arc::clone(&dirs.snap_fs), &dirs.snap);
+    let began = Instant::now();
     snapshotter.save_db_from(from, index)?;
+    metrics.database_saves.took(began.elapsed());
     let path = snapshotter.db_file_path(index)?;
     let checked = open_database(&*dirs.fs, &path).and_then(|database| {
         let failed =
@@ -53,7 +62,7 @@ pub(crate) fn prepare(
     let path = snapshotter.db_file_path(index)?;
     let failed = |source| Fatal::Image { path: path.clone(), source };
     let database = open_database(&*dirs.fs, &path)?;
-    let mut store = backend::open(Arc::clone(&dirs.fs), &dirs.new_store, dirs.store_options)?;
+    let mut store = backend::open(Arc::clone(&dirs.store_fs), &dirs.new_store, dirs.store_options)?;
     apply::import(&database, &mut store, (index, term)).map_err(failed)
 }
 
@@ -70,7 +79,7 @@ pub(crate) fn swap(dirs: &Dirs) -> Result<(), Fatal> {
 
 /// Opens the store.
 pub(crate) fn open(dirs: &Dirs) -> Result<Opened, Fatal> {
-    Ok(backend::open(Arc::clone(&dirs.fs), &dirs.store, dirs.store_options)?)
+    Ok(backend::open(Arc::clone(&dirs.store_fs), &dirs.store, dirs.store_options)?)
 }
 
 /// Removes a received database that is no longer needed, and those before it.
@@ -145,10 +154,10 @@ mod tests {
     fn a_database_that_is_not_sound_is_not_kept() {
         let home = tempfile::tempdir().unwrap();
         let config = crate::Config { data_dir: home.path().to_owned(), ..Default::default() };
-        let dirs = Dirs::new(&config);
+        let dirs = Dirs::new(&config, &Arc::default());
         dirs.fs.create_dir_all(&dirs.snap).unwrap();
         for bytes in [&b"no database"[..], &[0; 16384]] {
-            let refused = receive(&dirs, &mut &*bytes, 7).unwrap_err();
+            let refused = receive(&Metrics::default(), &dirs, &mut &*bytes, 7).unwrap_err();
             assert!(matches!(refused, Fatal::Image { .. }), "{refused:?}");
             assert_eq!(dirs.fs.read_dir(&dirs.snap).unwrap(), Vec::<String>::new());
         }

@@ -67,7 +67,10 @@ impl Joining {
         let ids = same_members(&config.initial_cluster, &members)?;
         let own = ids.iter().find(|(name, _)| *name == config.name);
         let &(_, id) = own.ok_or_else(|| {
-            invalid(format!("couldn't find local name {:?} in the initial cluster", config.name))
+            invalid(format!(
+                "couldn't find local name {:?} in the initial cluster configuration",
+                config.name
+            ))
         })?;
         Ok(Joining { id, cluster_id, members })
     }

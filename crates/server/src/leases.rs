@@ -8,7 +8,7 @@
 
 use crate::apply_loop::ApplyInput;
 use crate::shared::Shared;
-use crate::waiters::Waiter;
+use crate::waiters::{Told, Waiter};
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
 use bytes::Bytes;
@@ -43,7 +43,10 @@ impl Server {
         }
         let now = self.shared.now();
         match self.shared.expiry().renew(id, now) {
-            Ok(Renewal::Renewed(ttl)) => Some(ttl),
+            Ok(Renewal::Renewed(ttl)) => {
+                self.shared.metrics.leases.renewed.inc();
+                Some(ttl)
+            }
             _ => None,
         }
     }
@@ -83,7 +86,10 @@ impl Server {
         let mut waited = false;
         loop {
             match self.shared.renew(id) {
-                Ok(Renewal::Renewed(ttl)) => return Ok(Some(ttl)),
+                Ok(Renewal::Renewed(ttl)) => {
+                    self.shared.metrics.leases.renewed.inc();
+                    return Ok(Some(ttl));
+                }
                 Ok(Renewal::ForgetCheckpoint) => {
                     let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
                     let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });
@@ -189,7 +195,7 @@ impl Shared {
     /// Tells the waiter once it is sure that this member led after this call.
     pub(crate) fn confirm_lead(&self, waiter: Waiter) {
         if !self.leads() {
-            return waiter(Err(not_primary()));
+            return waiter(Told::at_once(Err(not_primary())));
         }
         self.confirm(waiter);
     }

@@ -13,9 +13,12 @@
 mod apply_loop;
 mod assemble;
 mod bootstrap;
+mod compactor;
 mod config;
+pub mod describe;
 mod downgrade;
 mod driver;
+mod duration;
 mod error;
 mod forward;
 mod headers;
@@ -26,11 +29,13 @@ mod join;
 mod leases;
 mod link;
 mod members;
+pub mod metrics;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 #[cfg(not(feature = "planted-bugs"))]
 mod planted;
 mod propose;
+mod raft_status;
 mod read;
 mod requests;
 mod shared;
@@ -45,7 +50,9 @@ mod versions;
 mod waiters;
 mod watches;
 
+pub use compactor::AutoCompaction;
 pub use config::Config;
+pub use duration::go_duration;
 pub use error::{Error, Fatal};
 pub use headers::Headers;
 pub use image::ImageStream;
@@ -53,8 +60,8 @@ pub use leases::LeaseTimes;
 pub use members::NOT_A_LEARNER;
 pub use requests::Status;
 pub use start::Server;
-pub use waiters::{Answer, Waiter};
+pub use waiters::{Answer, Told, Waiter};
 pub use watches::{
     WatchCommands, WatchEvent, WatchEvents, WatchHandle, WatchItem, WatchOptions, WatchOutbox,
-    WatchStream,
+    WatchStage, WatchStream,
 };

@@ -5,7 +5,7 @@ use crate::install;
 use crate::shared::Shared;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use peer::{BoxFuture, ProcessError, SnapshotBody, SnapshotOutcome};
+use peer::{BoxFuture, ProcessError, SnapshotBody, SnapshotOutcome, Traffic};
 use raft::SnapshotStatus;
 use raftpb::{Message, Snapshot};
 use std::io;
@@ -73,8 +73,10 @@ impl peer::Raft for Link {
             let shared = self.shared.upgrade().ok_or_else(gone)?;
             let dirs = shared.dirs.clone();
             let (parts, received) = mpsc::channel(PARTS_MAX);
+            let metrics = Arc::clone(&shared.metrics);
             let saving = tokio::task::spawn_blocking(move || {
                 install::receive(
+                    &metrics,
                     &dirs,
                     &mut Received { parts: received, rest: Bytes::new() },
                     index,
@@ -110,6 +112,12 @@ impl peer::Raft for Link {
     fn removed(&self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.stop();
+        }
+    }
+
+    fn note(&self, peer: u64, traffic: Traffic) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.metrics.peers.note(peer, traffic);
         }
     }
 }

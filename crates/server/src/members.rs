@@ -6,6 +6,7 @@
 //! Source: etcd `server/etcdserver/server.go` (`AddMember` to `configure`), `util.go`.
 
 use crate::driver::Input;
+use crate::waiters::Asked;
 use crate::{Error, Server};
 use member::{Cluster, Member};
 use raftpb::{ConfChange, ConfChangeType};
@@ -110,6 +111,17 @@ impl Server {
     }
 
     async fn promote_here(&self, id: u64) -> Result<Arc<Cluster>, Error> {
+        let promoted = self.promote(id).await;
+        match &promoted {
+            Ok(_) => self.shared.metrics.promotions.inc(),
+            // The leader's to count.
+            Err(Error::Api(api::Error::NotLeader)) => {}
+            Err(error) => self.shared.metrics.promotion_failed(error.to_string()),
+        }
+        promoted
+    }
+
+    async fn promote(&self, id: u64) -> Result<Arc<Cluster>, Error> {
         let (answer, found) = oneshot::channel();
         self.tell(Input::Matches { id, answer })?;
         let found = found.await.map_err(|_| api::Error::Stopped)?;
@@ -195,7 +207,7 @@ impl Server {
         let id = self.shared.ids.next();
         let change =
             ConfChange { id: Some(id), r#type: Some(kind.into()), node_id: Some(member), context };
-        self.wait_for(id, Input::Configure { id, change }).await?;
+        self.wait_for(id, Asked::Change, Input::Configure { id, change }).await?;
         tracing::info!(
             local_member_id = peer::identity::format_id(self.shared.id),
             raft_conf_change = kind.as_str_name(),

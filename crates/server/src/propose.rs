@@ -5,13 +5,14 @@
 
 use crate::driver::Input;
 use crate::shared::Shared;
-use crate::waiters::{Answer, Waiter};
+use crate::waiters::{Answer, Asked, Told, Waiter};
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, RequestHeader};
-use apply::Reply;
+use apply::{Op, Reply};
 use bytes::Bytes;
 use crossbeam_channel::TrySendError;
 use prost::Message as _;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Entries that may be committed and not applied; with more, new requests are refused.
@@ -50,9 +51,14 @@ impl Server {
         self.shared.tell(input)
     }
 
-    pub(crate) async fn wait_for(&self, id: u64, input: Input) -> Result<Reply, Error> {
+    pub(crate) async fn wait_for(
+        &self,
+        id: u64,
+        asked: Asked,
+        input: Input,
+    ) -> Result<Reply, Error> {
         let (waiter, answer) = waiter();
-        self.shared.register(id, input, waiter);
+        self.shared.register(id, asked, input, waiter);
         answered(answer).await
     }
 
@@ -82,27 +88,30 @@ impl Shared {
         input: impl FnOnce(u64, Bytes) -> Input,
     ) -> u64 {
         if self.committed() > self.applied_index() + APPLY_LAG_MAX {
-            waiter(Err(api::Error::TooManyRequests.into()));
+            waiter(Told::at_once(Err(api::Error::TooManyRequests.into())));
             return 0;
         }
-        let id = self.ids.next();
+        let (id, op) = (self.ids.next(), Op::of(&request));
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
-        let data = request.encode_to_vec();
+        let data = Bytes::from(request.encode_to_vec());
         if data.len() > self.config.max_request_bytes {
-            waiter(Err(api::Error::RequestTooLarge.into()));
+            // Compat: counts as a success, as what got into the log does.
+            self.metrics.requests.of(op).took(true, Duration::ZERO);
+            let answer = Err(api::Error::RequestTooLarge.into());
+            waiter(Told { data, ..Told::at_once(answer) });
             return 0;
         }
-        self.register(id, input(id, data.into()), waiter);
+        self.register(id, Asked::Entry(op, data.clone()), input(id, data), waiter);
         id
     }
 
     /// Hands an input to the driver, whose outcome the waiter is told.
-    pub(crate) fn register(&self, id: u64, input: Input, waiter: Waiter) {
-        let deadline = self.now() + self.config.request_timeout();
-        if self.waiters.register(id, deadline, waiter)
+    pub(crate) fn register(&self, id: u64, asked: Asked, input: Input, waiter: Waiter) {
+        let times = (self.now(), self.config.request_timeout());
+        if self.waiters.register(id, asked, times, waiter)
             && let Err(error) = self.tell(input)
         {
-            self.waiters.complete([(id, Err(error))]);
+            self.waiters.complete(|| self.now(), [(id, Err(error))]);
         }
     }
 
@@ -118,7 +127,7 @@ impl Shared {
 fn waiter() -> (Waiter, oneshot::Receiver<Answer>) {
     let (told, answer) = oneshot::channel();
     // A task that has gone meanwhile wants no answer.
-    (Box::new(move |answer| drop(told.send(answer))), answer)
+    (Box::new(move |its| drop(told.send(its.answer))), answer)
 }
 
 async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {

@@ -2,7 +2,7 @@
 
 use crate::driver::Input;
 use crate::shared::Shared;
-use crate::waiters::Waiter;
+use crate::waiters::{Asked, Told, Waiter};
 use crate::{Error, Server};
 use apply::Reply;
 use mvcc::View;
@@ -19,7 +19,7 @@ impl Server {
             return Ok(());
         }
         let id = self.shared.ids.next();
-        self.wait_for(id, Input::Read(id)).await.map(drop)
+        self.wait_for(id, Asked::Read, Input::Read(id)).await.map(drop)
     }
 
     /// The same for those who do not wait: the waiter is told once it is so, maybe at once.
@@ -57,10 +57,10 @@ impl Shared {
     /// [`Server::confirm`].
     pub(crate) fn confirm(&self, waiter: Waiter) {
         if self.decides_alone() {
-            return waiter(Ok(Reply::Done));
+            return waiter(Told::at_once(Ok(Reply::Done)));
         }
         let id = self.ids.next();
-        self.register(id, Input::Read(id), waiter);
+        self.register(id, Asked::Read, Input::Read(id), waiter);
     }
 
     fn decides_alone(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What a member says of itself, and the requests that are more than one proposal.
 
+use crate::metrics::Metrics;
 use crate::{Config, Error, Server};
 use api::etcdserverpb::{
     AlarmMember, CompactionRequest, CompactionResponse, InternalRaftRequest, ResponseHeader,
@@ -8,6 +9,7 @@ use apply::Reply;
 use member::Cluster;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// How a member is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,43 @@ impl Server {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    /// Its numbers.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The hash of all keys at a revision, 0 for the present one ([`mvcc::View::hash_by_revision`]);
+    /// `None` if it is cut short.
+    pub async fn hash_by_revision(&self, revision: i64) -> Option<mvcc::Result<mvcc::KeyHash>> {
+        let (view, shared) = (self.view(), Arc::clone(&self.shared));
+        let hashing = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let hash = view.hash_by_revision(revision);
+            shared.metrics.hashes.took(began.elapsed());
+            hash
+        });
+        hashing.await.ok()
+    }
+
+    /// How many requests wait to be applied.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.shared.waiters.pending()
+    }
+
+    /// The other members that it talks to, and whether each answers.
+    #[must_use]
+    pub fn peers(&self) -> Vec<(u64, bool)> {
+        self.transport.peers()
+    }
+
+    /// Whether it leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.shared.leads()
     }
 
     /// How it is doing.

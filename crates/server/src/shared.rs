@@ -4,6 +4,7 @@ use crate::apply_loop::ApplyInput;
 use crate::bootstrap::Dirs;
 use crate::driver::Input;
 use crate::ids::Ids;
+use crate::metrics::Metrics;
 use crate::waiters::Waiters;
 use crate::{Config, Error};
 use api::etcdserverpb::AlarmMember;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub cluster_id: u64,
     pub config: Config,
     pub dirs: Dirs,
+    pub metrics: Arc<Metrics>,
     pub ids: Ids,
     pub waiters: Waiters,
     pub inbox: Sender<Input>,
@@ -77,7 +79,7 @@ impl Shared {
     /// Begins the member's end: nobody waits any longer.
     pub(crate) fn stop(&self) {
         self.stopping.send_replace(true);
-        self.waiters.close();
+        self.waiters.close(self.now());
     }
 
     pub(crate) fn applied_index(&self) -> u64 {

@@ -6,6 +6,7 @@
 use crate::Fatal;
 use crate::apply_loop::{ApplyInput, SnapshotState};
 use crate::driver::Input;
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::store_loop::StoreRequest;
 use crate::threads::WalSnapshot;
@@ -13,7 +14,7 @@ use crossbeam_channel::Sender;
 use raftpb::{Snapshot, SnapshotMetadata};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use wal::snap::Snapshotter;
 
@@ -57,7 +58,7 @@ impl Maker {
         let (index, term) = (Some(state.index), Some(state.term));
         let metadata = SnapshotMetadata { conf_state: conf_state.clone(), index, term };
         let snapshot = Snapshot { data: Some(state.data.clone()), metadata: Some(metadata) };
-        self.snapshotter.save_snap(&snapshot)?;
+        save_snap(&self.shared.metrics, &self.snapshotter, &snapshot)?;
         let record = raftpb::wal::Snapshot { index, term, conf_state };
         let keep = self.shared.config.snapshot_catch_up_entries;
         Ok(Some(Saved { snapshot, record, lock_to: state.index.saturating_sub(keep) }))
@@ -91,6 +92,20 @@ pub(crate) struct Snapshots {
     pub maker: Maker,
     pub store: Sender<StoreRequest>,
     pub wal: Sender<WalSnapshot>,
+}
+
+/// Saves a snapshot of raft, and how long that took.
+pub(crate) fn save_snap(
+    metrics: &Metrics,
+    snapshotter: &Snapshotter,
+    snapshot: &Snapshot,
+) -> wal::snap::Result<()> {
+    let began = Instant::now();
+    let bytes = wal::snap::encode(snapshot);
+    metrics.snapshot_encodes.took(began.elapsed());
+    snapshotter.save_encoded(snapshot, &bytes)?;
+    metrics.snapshot_saves.took(began.elapsed());
+    Ok(())
 }
 
 impl Snapshots {

@@ -140,11 +140,9 @@ struct StoreCell(Arc<Mutex<Option<StoreStage>>>);
 impl StoreOwner for StoreCell {
     fn replace(&mut self, next: &mut OpenNext<'_>) -> Result<(), Fatal> {
         let Some(old) = lock(&self.0).take() else { return Err(Fatal::Ended { stage: "store" }) };
-        let StoreStage { flusher, compactor, live, shared, durable, .. } = old;
-        drop((flusher, compactor));
+        let rest = old.close();
         let (flusher, compactor) = next()?;
-        let stage = StoreStage { flusher, compactor, live, shared, durable, rewriting: false };
-        *lock(&self.0) = Some(stage);
+        *lock(&self.0) = Some(rest.reopen(flusher, compactor));
         Ok(())
     }
 }
@@ -175,16 +173,19 @@ impl Member {
     /// # Errors
     /// [`Fatal`].
     pub fn start(config: Config, disk: &Disk, millis: Arc<AtomicU64>) -> Result<Self, Fatal> {
+        let metrics = Arc::default();
         let dirs = Dirs {
             fs: Arc::clone(&disk.fs),
+            store_fs: Arc::clone(&disk.fs),
+            snap_fs: Arc::clone(&disk.fs),
             wal_options: disk.wal,
             store_options: disk.store,
-            ..Dirs::new(&config)
+            ..Dirs::new(&config, &metrics)
         };
         let booted = boot(&config, dirs, None)?;
         let now = millis.load(Ordering::Relaxed);
         let mailbox = Mailbox::default();
-        let parts = assemble(config, booted, Clock::Told(millis), now, |_| mailbox);
+        let parts = assemble(config, booted, metrics, (Clock::Told(millis), now), |_| mailbox);
         Ok(Self::of(parts))
     }
 
@@ -291,7 +292,9 @@ impl Member {
                     did.revoking.push((id, request));
                 }
             }
-            Stage::Waiters => self.shared().waiters.expire(self.shared().now()),
+            Stage::Waiters => {
+                self.shared().waiters.expire(self.shared().now());
+            }
         }
         Ok(did)
     }
@@ -389,7 +392,7 @@ impl Member {
     /// # Errors
     /// That it was cut off, or is not sound.
     pub fn receive_database(&mut self, from: &mut dyn io::Read, index: u64) -> Result<(), Fatal> {
-        install::receive(&self.shared().dirs, from, index)
+        install::receive(&self.shared().metrics, &self.shared().dirs, from, index)
     }
 
     /// Another member could not be reached.

@@ -6,17 +6,19 @@ use crate::bootstrap::{Booted, Dirs, boot, has_log};
 use crate::driver::{Outbox, Progress};
 use crate::join::Joining;
 use crate::link::Link;
+use crate::metrics::Metrics;
 use crate::shared::{Clock, Shared};
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
 use crate::threads::{self, LogStage};
 use crate::watches::{self, Watches};
-use crate::{Config, Fatal, image, tasks, versions};
+use crate::{Config, Fatal, go_duration, image, tasks, versions};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
 use crossbeam_channel::Sender;
 use mvcc::Changes;
 use net::{Dialer, Listener};
 use peer::{Incoming, Local, Others, PeerUrl, Settings, Transport};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -64,7 +66,8 @@ impl Server {
             field: "peer-cert-file",
             reason: wrong.to_string(),
         })?;
-        let dirs = Dirs::new(&config);
+        let metrics = Arc::<Metrics>::default();
+        let dirs = Dirs::new(&config, &metrics);
         let (for_look, for_boot) = (dirs.clone(), config.clone());
         let known = tokio::task::spawn_blocking(move || has_log(&for_look)).await;
         let known = known.map_err(|_| Fatal::Ended { stage: "start" })??;
@@ -74,13 +77,27 @@ impl Server {
         };
         let booted = tokio::task::spawn_blocking(move || boot(&for_boot, dirs, joining)).await;
         let booted = booted.map_err(|_| Fatal::Ended { stage: "start" })??;
-        Self::run(config, booted, dialer)
+        Self::run(config, booted, dialer, metrics)
     }
 
-    fn run(config: Config, booted: Booted, dialer: Dialer) -> Result<Server, Fatal> {
+    /// Whether a member was here before, so that flags of a new cluster count for nothing.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub fn is_initialized(config: &Config) -> Result<bool, Fatal> {
+        has_log(&Dirs::new(config, &Arc::default()))
+    }
+
+    fn run(
+        config: Config,
+        booted: Booted,
+        dialer: Dialer,
+        metrics: Arc<Metrics>,
+    ) -> Result<Server, Fatal> {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
-        let parts = assemble(config, booted, Clock::Since(Instant::now()), millis, |shared| {
+        let clock = Clock::Since(Instant::now());
+        let parts = assemble(config, booted, metrics, (clock, millis), |shared| {
             let transport = transport(shared, dialer);
             Wire { shared: Arc::clone(shared), transport, runtime: Handle::current() }
         });
@@ -91,7 +108,7 @@ impl Server {
         let ending = Arc::clone(&shared);
         let end = move |stage: &'static str, result: Result<(), Fatal>| {
             if let Err(error) = result {
-                ending.waiters.close();
+                ending.waiters.close(ending.now());
                 tracing::error!(stage, error = &error as &dyn std::error::Error, "the member ends");
                 ended_tx.send_replace(Some(Arc::new(error)));
             }
@@ -139,6 +156,9 @@ impl Server {
         join.spawn(tasks::publish(server.clone_for_task()));
         join.spawn(versions::decide(server.clone_for_task()));
         join.spawn(versions::end_downgrade(server.clone_for_task()));
+        if let Some(keep) = server.shared.config.auto_compaction {
+            join.spawn(tasks::compact(server.clone_for_task(), keep));
+        }
         join.spawn(tasks::expire_waiters(server.clone_for_task()));
         join.spawn(tasks::expire_leases(server.clone_for_task(), ends.terms));
         join.spawn(tasks::raise_no_space(server.clone_for_task(), ends.alarms));
@@ -304,6 +324,30 @@ impl Peers for Wire {
 pub(crate) struct DriverOutside<P> {
     pub shared: Arc<Shared>,
     pub peers: P,
+    /// When the last heartbeat went to each member.
+    pub heartbeats: BTreeMap<u64, Instant>,
+}
+
+impl<P> DriverOutside<P> {
+    /// Looks whether a heartbeat leaves later than it should (etcd `pkg/contention`).
+    fn watch_heartbeat(&mut self, to: u64) {
+        let interval = self.shared.config.heartbeat_interval;
+        let now = Instant::now();
+        let Some(last) = self.heartbeats.insert(to, now) else { return };
+        let exceeded = (now - last).saturating_sub(2 * interval);
+        if exceeded.is_zero() {
+            return;
+        }
+        self.shared.metrics.late_heartbeats.inc();
+        tracing::warn!(
+            to = peer::identity::format_id(to),
+            heartbeat_interval = go_duration(interval),
+            expected_duration = go_duration(2 * interval),
+            exceeded_duration = go_duration(exceeded),
+            "leader failed to send out heartbeat on time; took too long, leader is overloaded \
+             likely from slow disk"
+        );
+    }
 }
 
 impl<P: Peers> threads::Outside for DriverOutside<P> {
@@ -319,23 +363,48 @@ impl<P: Peers> threads::Outside for DriverOutside<P> {
                 self.shared.expiry().demote();
             }
             numbers.leads.store(progress.leads, Ordering::Release);
-            self.shared.lead.send_replace(soft_state.lead);
-            tracing::info!(
-                local_member_id = peer::identity::format_id(self.shared.id),
-                leader = peer::identity::format_id(soft_state.lead),
-                term = progress.term,
-                "raft leader changed"
-            );
+            let before = self.shared.lead.send_replace(soft_state.lead);
+            // Compat: a leader that was lost and found again counts again.
+            if before != soft_state.lead && soft_state.lead != raft::NONE {
+                self.shared.metrics.leader_changes.inc();
+            }
+            self.heartbeats.clear();
+            log_leader(self.shared.id, before, soft_state.lead, progress.term);
         }
-        self.shared.waiters.complete(out.replies.drain(..));
+        self.shared.metrics.reads_failed.add(std::mem::take(&mut out.reads_failed));
+        if std::mem::take(&mut out.reads_asked_again) > 0 {
+            tracing::warn!("waiting for ReadIndex response took too long, retrying");
+        }
+        self.shared.waiters.complete(|| self.shared.now(), out.replies.drain(..));
         let (snapshots, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut out.to_peers)
             .into_iter()
             .partition(|message| message.r#type() == raftpb::MessageType::MsgSnap);
+        for message in &messages {
+            if message.r#type() == raftpb::MessageType::MsgHeartbeat {
+                self.watch_heartbeat(message.to());
+            }
+        }
         for message in snapshots {
             self.peers.send_snapshot(message);
         }
         if !messages.is_empty() {
             self.peers.send(messages);
+        }
+    }
+}
+
+/// Compat: texts that people look for.
+fn log_leader(id: u64, before: u64, lead: u64, term: u64) {
+    match (before, lead) {
+        (before, lead) if before == lead => {}
+        (0, lead) => {
+            tracing::info!("raft.node: {id:x} elected leader {lead:x} at term {term}");
+        }
+        (before, 0) => tracing::info!("raft.node: {id:x} lost leader {before:x} at term {term}"),
+        (before, lead) => {
+            tracing::info!(
+                "raft.node: {id:x} changed leader from {before:x} to {lead:x} at term {term}"
+            );
         }
     }
 }

@@ -49,7 +49,32 @@ pub(crate) struct StoreStage {
     pub rewriting: bool,
 }
 
+/// The stage without a store.
+pub(crate) struct Closed {
+    live: mvcc::Views,
+    shared: Arc<Shared>,
+    durable: Arc<AtomicU64>,
+}
+
+impl Closed {
+    pub(crate) fn new(live: mvcc::Views, shared: Arc<Shared>, durable: Arc<AtomicU64>) -> Self {
+        Self { live, shared, durable }
+    }
+
+    /// The stage of this store.
+    pub(crate) fn reopen(self, mut flusher: Flusher, compactor: Compactor) -> StoreStage {
+        let Self { live, shared, durable } = self;
+        flusher.set_pace(shared.config.store_sync_period, shared.config.store_sync_records);
+        StoreStage { flusher, compactor, live, shared, durable, rewriting: false }
+    }
+}
+
 impl StoreStage {
+    /// Lets go of the store.
+    pub(crate) fn close(self) -> Closed {
+        Closed { live: self.live, shared: self.shared, durable: self.durable }
+    }
+
     /// Whether there is something to write, or to rewrite.
     pub(crate) fn is_busy(&self) -> bool {
         self.rewriting || self.flusher.wake_at().is_some()
@@ -106,12 +131,11 @@ pub(crate) fn run(mut stage: StoreStage, requests: &Receiver<StoreRequest>) -> R
                 let _ = answer.send(stage.sync()?);
             }
             Ok(StoreRequest::Replace(Replacing { gone, next })) => {
-                let StoreStage { flusher, compactor, live, shared, durable, .. } = stage;
-                drop((flusher, compactor));
+                let rest = stage.close();
                 // Whoever asked may have gone; then there is no next one either.
                 let _ = gone.send(());
                 let Ok((flusher, compactor)) = next.recv() else { return Ok(()) };
-                stage = StoreStage { flusher, compactor, live, shared, durable, rewriting: false };
+                stage = rest.reopen(flusher, compactor);
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {

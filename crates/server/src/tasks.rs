@@ -1,19 +1,17 @@
-//! What a member does by itself: say who it is, end leases, raise the alarm.
+//! What a member does by itself: say who it is, hasten its first election, compact, end leases,
+//! raise the alarm.
 
-use crate::Server;
+use crate::compactor::{AutoCompaction, Compactor};
 use crate::driver::Input;
 use crate::shared::Shared;
 use crate::start::no_space_alarm;
-use api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
+use crate::{Server, go_duration};
+use api::etcdserverpb::{CompactionRequest, InternalRaftRequest, LeaseRevokeRequest};
 use api::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use lease::REVOKE_BATCH;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-
-/// For how long others are waited for after the start, and how often they are looked at.
-const PEERS_PATIENCE: Duration = Duration::from_secs(5);
-const PEERS_PERIOD: Duration = Duration::from_millis(50);
 
 /// How often leases are looked at.
 const EXPIRY_PERIOD: Duration = Duration::from_millis(500);
@@ -26,6 +24,11 @@ const REVOKES_AT_ONCE: usize = 16;
 
 /// How long a member waits before it says again who it is.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
+
+/// How long others are waited for before the first election takes its time after all, and how
+/// often they are counted meanwhile (etcd `adjustTicks`).
+const PEERS_WAIT: Duration = Duration::from_secs(5);
+const PEERS_PERIOD: Duration = Duration::from_millis(50);
 
 /// Says until it is heard what the member is called and where clients find it.
 pub(crate) async fn publish(server: Server) {
@@ -63,40 +66,141 @@ pub(crate) async fn publish(server: Server) {
         }
     }
     server.shared.published.send_replace(true);
+    let config = &server.shared.config;
     tracing::info!(
         local_member_id = peer::identity::format_id(server.shared.id),
+        local_member_attributes = format!(
+            "{{Name:{} ClientURLs:[{}]}}",
+            config.name,
+            config.advertise_client_urls.join(" ")
+        ),
         cluster_id = peer::identity::format_id(server.shared.cluster_id),
+        publish_timeout = go_duration(config.request_timeout()),
         "published local member to cluster through raft"
     );
 }
 
-/// A member that starts where others answer hears of a leader soon, if there is one: all but two
-/// ticks of its first election timeout are taken off. Where nobody answers, there is nobody to
-/// elect it.
+/// Tells those who wait too long that it took too long.
+pub(crate) async fn expire_waiters(server: Server) {
+    let shared = &server.shared;
+    let timeout = shared.config.request_timeout();
+    let mut period = tokio::time::interval(WAITERS_PERIOD);
+    let mut told = None;
+    loop {
+        period.tick().await;
+        let now = shared.now();
+        let reads = shared.waiters.expire(now);
+        // Of all reads that wait for one answer and give up, one counts and is logged.
+        if reads && told.is_none_or(|told| told + timeout <= now) {
+            told = Some(now);
+            shared.metrics.reads_slow.inc();
+            tracing::warn!(
+                timeout = go_duration(timeout),
+                "timed out waiting for read index response (local node might have slow network)"
+            );
+        }
+    }
+}
+
+/// Lets a member that has found others wait less than an election timeout for its first election:
+/// if there is a leader, it is heard of before that; if not, there is one sooner.
 pub(crate) async fn advance_ticks(server: Server) {
-    if !server.shared.config.initial_election_tick_advance {
+    let config = &server.shared.config;
+    let (id, all) = (peer::identity::format_id(server.shared.id), config.election_ticks);
+    let log = |ticks: u32, peers: Option<usize>, message: &str| {
+        tracing::info!(
+            local_member_id = id,
+            forward_ticks = ticks,
+            forward_duration = go_duration(config.heartbeat_interval * ticks),
+            election_ticks = all,
+            election_timeout = go_duration(config.election_timeout()),
+            active_remote_members = peers,
+            "{message}"
+        );
+    };
+    if server.cluster().members().len() <= 1 {
+        // The driver has begun the election already.
+        return log(all - 1, None, "started as single-node; fast-forwarding election ticks");
+    }
+    if !config.initial_election_tick_advance {
+        tracing::info!(election_ticks = all, "skipping initial election tick advance");
         return;
     }
-    let since = tokio::time::Instant::now();
-    while since.elapsed() < PEERS_PATIENCE {
-        tokio::time::sleep(PEERS_PERIOD).await;
-        // Compat: one other alone does not count.
-        if server.transport.active_peers() > 1 {
-            for _ in 2..server.shared.config.election_ticks {
-                // One that has so much to do needs no ticks.
-                let _ = server.tell(Input::Tick);
-            }
+    tracing::info!(election_ticks = all, "starting initial election tick advance");
+    let (mut period, deadline) =
+        (tokio::time::interval(PEERS_PERIOD), tokio::time::Instant::now() + PEERS_WAIT);
+    while period.tick().await < deadline {
+        let peers = server.transport.active_peers();
+        if peers > 1 {
+            let ticks = all.saturating_sub(2);
+            log(ticks, Some(peers), "initialized peer connections; fast-forwarding election ticks");
+            // A driver that is too busy to listen has better things to do than an election.
+            let _ = server.tell(Input::Advance(ticks));
             return;
         }
     }
 }
 
-/// Tells those who wait too long that it took too long.
-pub(crate) async fn expire_waiters(server: Server) {
-    let mut period = tokio::time::interval(WAITERS_PERIOD);
+/// Compacts while this member leads, and watches while it does not.
+pub(crate) async fn compact(server: Server, keep: AutoCompaction) {
+    let shared = &server.shared;
+    let revision_now = || mvcc::Read::revision(&server.view());
+    let mut compactor = Compactor::new(keep, shared.now(), revision_now());
     loop {
-        period.tick().await;
-        server.shared.waiters.expire(server.shared.now());
+        tokio::time::sleep(compactor.wake_at().saturating_sub(shared.now())).await;
+        let Some(revision) = compactor.step(shared.now(), revision_now(), shared.leads()) else {
+            continue;
+        };
+        let (began, keeps) = (shared.now(), compactor.keeps());
+        log_compaction(keeps, revision, "starting", None);
+        let request = CompactionRequest { revision, physical: false };
+        let done = match server.compact(request).await {
+            // Another was quicker.
+            Ok(_) | Err(crate::Error::Api(api::Error::Compacted)) => {
+                let took = shared.now().saturating_sub(began);
+                log_compaction(keeps, revision, "completed", Some(took));
+                Some(revision)
+            }
+            Err(error) => {
+                let pause = go_duration(compactor.pause());
+                match keeps {
+                    AutoCompaction::Periodic(period) => tracing::warn!(
+                        revision,
+                        compact_period = go_duration(period),
+                        retry_interval = pause,
+                        %error,
+                        "failed auto periodic compaction"
+                    ),
+                    AutoCompaction::Revision(kept) => tracing::warn!(
+                        revision,
+                        revision_compaction_retention = kept,
+                        retry_interval = pause,
+                        %error,
+                        "failed auto revision compaction"
+                    ),
+                }
+                None
+            }
+        };
+        compactor.compacted(done, shared.now(), revision_now());
+    }
+}
+
+fn log_compaction(keeps: AutoCompaction, revision: i64, what: &str, took: Option<Duration>) {
+    let took = took.map(go_duration);
+    match keeps {
+        AutoCompaction::Periodic(period) => tracing::info!(
+            revision,
+            compact_period = go_duration(period),
+            took,
+            "{what} auto periodic compaction"
+        ),
+        AutoCompaction::Revision(kept) => tracing::info!(
+            revision,
+            revision_compaction_retention = kept,
+            took,
+            "{what} auto revision compaction"
+        ),
     }
 }
 
@@ -156,6 +260,8 @@ async fn revoke(server: &Server, due: Vec<i64>) {
             // Passed on, it would end a lease whose time another member counts by now.
             if let Err(error) = server.propose_as_leader(revocation(id)).await {
                 tracing::warn!(lease_id = format!("{id:016x}"), %error, "failed to revoke lease");
+            } else {
+                server.shared.metrics.leases.expired.inc();
             }
         });
     }

@@ -19,7 +19,9 @@
 //! ends the process.
 
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
+use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
+use crate::snapshot::save_snap;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use raftpb::{HardState, Message, Snapshot};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -207,6 +209,7 @@ pub(crate) struct LogStage {
     pub stage: WalStage,
     /// Writes the files of snapshots that peers sent.
     pub snapshotter: Snapshotter,
+    pub metrics: Arc<Metrics>,
     pub done: Sender<Input>,
     /// The log's last index, told before a group's answers leave.
     pub durable: Arc<AtomicU64>,
@@ -222,7 +225,7 @@ impl Stage for LogStage {
                 // What came before it is in the log before it.
                 self.stage.step(&mut group, &mut finished)?;
                 let state = HardState { term: work.term, vote: work.vote, commit: work.commit };
-                save_received(&mut self.stage, &self.snapshotter, snapshot, state)?;
+                save_received(&mut self.stage, &self.snapshotter, &self.metrics, snapshot, state)?;
             }
             group.push(request(work));
         }
@@ -293,10 +296,11 @@ pub(crate) fn run_log(
 fn save_received(
     stage: &mut WalStage,
     snapshotter: &Snapshotter,
+    metrics: &Metrics,
     snapshot: &Snapshot,
     state: HardState,
 ) -> Result<(), crate::Fatal> {
-    snapshotter.save_snap(snapshot)?;
+    save_snap(metrics, snapshotter, snapshot)?;
     let metadata = snapshot.metadata.clone().unwrap_or_default();
     let record = raftpb::wal::Snapshot {
         index: metadata.index,
@@ -343,6 +347,7 @@ mod tests {
         let mut log = LogStage {
             stage: WalStage::new(wal),
             snapshotter: Snapshotter::new(fs, snap_dir),
+            metrics: Arc::default(),
             done,
             durable: Arc::default(),
             nudge: nudge_channel().0,

@@ -31,7 +31,10 @@ pub(crate) async fn decide(server: Server) {
             let cluster = shared.cluster();
             let version = cluster.version();
             match member::decide_cluster_version(version, lowest, &cluster.downgrade()) {
-                Ok(Some(version)) => set_version(&server, version).await,
+                Ok(Some(decided)) => {
+                    log_version(version, decided);
+                    set_version(&server, decided).await;
+                }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "failed to monitor cluster version"),
             }
@@ -62,6 +65,22 @@ pub(crate) async fn end_downgrade(server: Server) {
             Ok(()) | Err(Error::Api(api::Error::NoInflightDowngrade)) => {}
             Err(error) => tracing::warn!(%error, "failed to cancel downgrade"),
         }
+    }
+}
+
+/// Compat: texts and fields that people look for; versions are of two numbers here.
+fn log_version(before: Option<Version>, decided: Version) {
+    let short = |version: Version| format!("{}.{}", version.major, version.minor);
+    match before {
+        None => tracing::info!(
+            cluster_version = short(decided),
+            "setting up initial cluster version using v3 API"
+        ),
+        Some(before) => tracing::info!(
+            from = short(before),
+            to = short(decided),
+            "updating cluster version using v3 API"
+        ),
     }
 }
 

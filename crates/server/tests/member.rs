@@ -6,7 +6,7 @@ use api::etcdserverpb::{
 };
 use apply::Reply;
 use mvcc::{RangeQuery, Read as _};
-use quorate_server::{Config, Error, Server};
+use quorate_server::{Config, Error, Fatal, Server};
 use std::path::Path;
 use std::time::Duration;
 
@@ -181,5 +181,7 @@ async fn a_wrong_start_says_which_flag_is_wrong() {
     let dir = tempfile::tempdir().expect("a place for files");
     let config = Config { name: "other".to_owned(), ..config(dir.path()) };
     let error = Server::start(config).await.expect_err("nobody of this name");
-    assert!(error.to_string().starts_with("initial-cluster: "), "{error}");
+    assert!(matches!(error, Fatal::Config { field: "initial-cluster", .. }), "{error}");
+    let etcds = "couldn't find local name \"other\" in the initial cluster configuration";
+    assert_eq!(error.to_string(), etcds);
 }

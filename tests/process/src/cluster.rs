@@ -25,6 +25,8 @@ pub struct Cluster {
     proxies: Vec<Proxy>,
     /// Their ids, once the links between them can be cut.
     ids: Vec<u64>,
+    /// What is wrong with the links of each.
+    faults: Vec<Option<MemberFault>>,
 }
 
 impl Cluster {
@@ -73,34 +75,43 @@ impl Cluster {
             member.spawn();
         }
         members.iter().for_each(Server::wait_ready);
-        Self { members, proxies, ids: Vec::new() }
+        let faults = vec![None; members.len()];
+        Self { members, proxies, ids: Vec::new(), faults }
     }
 
-    /// Makes faults between a member and all others.
+    /// Makes a fault between a member and all others, or ends it.
     ///
     /// # Panics
     /// If there are no proxies.
-    pub fn set_faults(&self, place: usize, fault: MemberFault) {
-        let (inward, outward) = match fault {
-            MemberFault::CutOff => (Fault::Cut, Fault::Cut),
-            MemberFault::Silent => (Fault::BlackHole, Fault::BlackHole),
-            // A connection's two directions are those of who dialled it.
-            MemberFault::Deaf => (Fault::NothingIn, Fault::NothingOut),
-            MemberFault::Mute => (Fault::NothingOut, Fault::NothingIn),
-            MemberFault::Slow(time) => (Fault::Delay(time), Fault::Delay(time)),
-        };
+    pub fn set_fault(&mut self, place: usize, fault: Option<MemberFault>) {
+        self.faults[place] = fault;
         for (other, proxy) in self.proxies.iter().enumerate() {
-            if other == place {
-                proxy.set_fault(inward);
-            } else {
-                let from = Some(self.ids[place]);
-                proxy.set_rules(&[Rule { from, endpoint: None, fault: outward }]);
+            // Connections that it dialled have its id, those to it end at its proxy.
+            let mut rules = Vec::new();
+            for (place, fault) in self.faults.iter().enumerate() {
+                let Some((inward, outward)) = fault.map(MemberFault::on_connections) else {
+                    continue;
+                };
+                if place == other {
+                    rules.insert(0, Rule { from: None, endpoint: None, fault: inward });
+                } else {
+                    let from = Some(self.ids[place]);
+                    rules.push(Rule { from, endpoint: None, fault: outward });
+                }
             }
+            proxy.set_rules(&rules);
         }
     }
 
+    /// What is wrong between a member and all others.
+    #[must_use]
+    pub fn fault(&self, place: usize) -> Option<MemberFault> {
+        self.faults[place]
+    }
+
     /// Ends all faults.
-    pub fn heal(&self) {
+    pub fn heal(&mut self) {
+        self.faults.fill(None);
         self.proxies.iter().for_each(Proxy::heal);
     }
 
@@ -159,6 +170,20 @@ pub enum MemberFault {
     Mute,
     /// All takes so much longer.
     Slow(Duration),
+}
+
+impl MemberFault {
+    /// What it is on connections to the member, and on those that the member dialled.
+    fn on_connections(self) -> (Fault, Fault) {
+        match self {
+            Self::CutOff => (Fault::Cut, Fault::Cut),
+            Self::Silent => (Fault::BlackHole, Fault::BlackHole),
+            // A connection's two directions are those of who dialled it.
+            Self::Deaf => (Fault::NothingIn, Fault::NothingOut),
+            Self::Mute => (Fault::NothingOut, Fault::NothingIn),
+            Self::Slow(time) => (Fault::Delay(time), Fault::Delay(time)),
+        }
+    }
 }
 
 /// How a member is, if it says so.

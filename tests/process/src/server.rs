@@ -227,6 +227,13 @@ impl Server {
         child.wait().expect("a child can be waited for");
     }
 
+    /// Takes note of one that ended by itself, so that it can be started again.
+    pub fn forget(&mut self) {
+        if !self.runs() {
+            self.child = None;
+        }
+    }
+
     /// Whether its process is there.
     pub fn runs(&mut self) -> bool {
         let ended = |child: &mut Child| child.try_wait().expect("a child can be asked for");
@@ -384,6 +391,15 @@ fn keep(stderr: ChildStderr, log: &(Mutex<Log>, Condvar)) {
 
 fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An address nobody listens on.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    free_addresses()[0]
 }
 
 /// Addresses nobody listens on. Both are held until both are known, so that they differ.

@@ -345,7 +345,7 @@ async fn nothing_acknowledged_is_lost_and_no_read_is_stale() {
         let which = round / 2 % faults.len();
         round += 1;
         load.longest_silence();
-        cluster.set_faults(place, faults[which]);
+        cluster.set_fault(place, Some(faults[which]));
         sleep(Duration::from_millis(500 + rng.below(2500) as u64)).await;
         cluster.heal();
         all_go_on(&load).await;

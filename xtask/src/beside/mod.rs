@@ -7,22 +7,23 @@
 //! are drawn and an interrupted run goes on (`--resume`), if programs and lengths are the same.
 //! What it is not: the load (that is `quorate-benchmark`, which measures the server as well).
 
+mod figures;
+mod peak;
+mod picture;
 mod programs;
 mod results;
 mod rows;
+mod run;
 mod server;
+mod slow;
 mod table;
 
 use crate::{root, shell};
-use anyhow::{Context as _, Result, bail, ensure};
-use programs::{Program, Programs};
+use anyhow::{Result, bail, ensure};
+use programs::Programs;
 use results::{Key, Results};
-use rows::{PEAKS, ROWS, Row};
-use serde_json::Value;
-use server::Server;
-use std::fs;
+use rows::{ROWS, Row};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 /// What is asked for on the command line.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +43,9 @@ pub struct Options {
     /// Where pairs are kept
     #[arg(long, default_value = "target/beside", requires = "beside")]
     pub results: PathBuf,
+    /// Run nothing: draw what is kept into this file
+    #[arg(long, requires = "beside")]
+    pub picture: Option<PathBuf>,
     /// Another program in place of ours
     #[arg(long, requires = "beside")]
     pub ours: Option<PathBuf>,
@@ -62,6 +66,9 @@ pub fn run(name: Option<&str>, options: &Options) -> Result<()> {
         let known: Vec<_> = ROWS.iter().map(|row| format!("{} {}", row.line, row.name)).collect();
         bail!("no such line or row; there are: {}", known.join(", "));
     }
+    if let Some(picture) = &options.picture {
+        return picture::draw(&rows, options, picture);
+    }
     let programs = Programs::find(options)?;
     println!("{}\n{}", shell::heading()?, programs.heading()?);
     let mut missed = 0;
@@ -78,74 +85,32 @@ pub fn run(name: Option<&str>, options: &Options) -> Result<()> {
 /// Runs what a row misses of its pairs.
 fn measure(row: &Row, programs: &Programs, options: &Options) -> Result<Results> {
     let key = Key::new(programs, options);
-    let file = root().join(&options.results).join(format!("{}.json", row.name));
+    let file = file_of(row, options);
     let mut results = Results::load(file, key, options.resume)?;
     if let Some(share) = row.rate_share
         && results.rate.is_none()
     {
-        let mut peaks = Vec::new();
-        for _ in 0..PEAKS {
-            let answer = once(row, &programs.theirs, programs, options, None)?;
-            peaks.push(results::figure(&answer, "/reports/0/per_second")?);
-        }
-        results.rate = Some((results::median(&peaks) * share).round());
+        results.rate = Some(peak::find(row, share, programs, options.seconds)?);
         results.save()?;
     }
+    let rate = results.rate.map(|rate| rate.rate);
     while results.pairs.len() < options.pairs {
-        let ours = once(row, &programs.ours, programs, options, results.rate)?;
-        let theirs = once(row, &programs.theirs, programs, options, results.rate)?;
+        let ours = run::once(row, &programs.ours, programs, options.seconds, rate)?;
+        let theirs = run::once(row, &programs.theirs, programs, options.seconds, rate)?;
         results.pairs.push([ours, theirs]);
         results.save()?;
         eprintln!("{} {}: pair {} of {}", row.line, row.name, results.pairs.len(), options.pairs);
     }
     let ceilings = if row.has_ceiling { options.pairs.min(CEILINGS) } else { 0 };
     while results.ceilings.len() < ceilings {
-        let ceiling = once(row, &programs.empty, programs, options, results.rate)?;
+        let ceiling = run::once(row, &programs.empty, programs, options.seconds, rate)?;
         results.ceilings.push(ceiling);
         results.save()?;
     }
     Ok(results)
 }
 
-/// Runs a row on one server, and returns what the client measured.
-fn once(
-    row: &Row,
-    program: &Program,
-    programs: &Programs,
-    options: &Options,
-    rate: Option<f64>,
-) -> Result<Value> {
-    let folder = root().join("target/beside-run");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).context("removing an earlier run's data")?;
-    }
-    fs::create_dir_all(&folder)?;
-    let mut server = Server::start(program, &folder.join("data"))?;
-    let json = folder.join("figures.json");
-    for load in row.prepare {
-        tool(programs, &server, load, &[]).with_context(|| format!("preparing with {load}"))?;
-    }
-    let mut more = vec![format!("--json={}", json.display())];
-    more.push(format!("--seconds={}", options.seconds));
-    more.push(format!("--warmup={}", rows::WARMUP_SECONDS));
-    more.extend(rate.map(|rate| format!("--rate={rate}")));
-    tool(programs, &server, row.load, &more)?;
-    server.kill()?;
-    let figures = serde_json::from_str(&fs::read_to_string(&json)?)?;
-    fs::remove_dir_all(&folder).context("removing a run's data")?;
-    Ok(figures)
-}
-
-/// Runs the load tool on a server, which it measures.
-fn tool(programs: &Programs, server: &Server, load: &str, more: &[String]) -> Result<()> {
-    let mut command = Command::new(&programs.tool);
-    command.args(load.split_whitespace()).args(more);
-    command.arg(format!("--endpoints={}", server.address()));
-    command.arg(format!("--server-pid={}", server.pid()));
-    command.stdin(Stdio::null());
-    let output = command.output().context("starting the load tool")?;
-    let (text, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{}: {errors}{text}", shell::show(&command));
-    Ok(())
+/// Where the pairs of a row are kept.
+fn file_of(row: &Row, options: &Options) -> PathBuf {
+    root().join(&options.results).join(format!("{}.json", row.name))
 }

@@ -13,12 +13,33 @@ use std::path::PathBuf;
 pub struct Results {
     file: PathBuf,
     key: Key,
-    /// Requests a second of an open load.
-    pub rate: Option<f64>,
+    /// Of an open load.
+    pub rate: Option<Rate>,
     /// Ours, then theirs: the JSON of the load tool.
     pub pairs: Vec<[Value; 2]>,
     /// Of the empty server.
     pub ceilings: Vec<Value>,
+}
+
+/// How many requests a second an open load asks, and why.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    pub rate: f64,
+    /// The highest rate that etcd keeps up with if requests come at fixed times.
+    pub kept: f64,
+    /// What etcd does if each client waits for its answer.
+    pub closed: f64,
+}
+
+impl Rate {
+    fn json(self) -> Value {
+        json!({"rate": self.rate, "kept": self.kept, "closed": self.closed})
+    }
+
+    fn read(json: &Value) -> Option<Self> {
+        let number = |name: &str| json[name].as_f64();
+        Some(Self { rate: number("rate")?, kept: number("kept")?, closed: number("closed")? })
+    }
 }
 
 /// What results belong to: others are not mixed with them.
@@ -41,6 +62,16 @@ impl Key {
     fn json(&self) -> Value {
         json!({"programs": self.programs, "tool": self.tool, "seconds": self.seconds})
     }
+
+    fn read(json: &Value) -> Option<Self> {
+        let word = |at: &str| json.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let programs = [
+            [word("/programs/0/0")?, word("/programs/0/1")?],
+            [word("/programs/1/0")?, word("/programs/1/1")?],
+        ];
+        let seconds = u32::try_from(json["seconds"].as_u64()?).ok()?;
+        Some(Self { programs, tool: word("/tool")?, seconds })
+    }
 }
 
 impl Results {
@@ -55,12 +86,31 @@ impl Results {
         if kept["key"] != results.key.json() {
             return Ok(results);
         }
-        results.rate = kept["rate"].as_f64();
-        for pair in kept["pairs"].as_array().into_iter().flatten() {
-            results.pairs.push([pair[0].clone(), pair[1].clone()]);
-        }
-        results.ceilings = kept["ceilings"].as_array().cloned().unwrap_or_default();
+        results.take(&kept);
         Ok(results)
+    }
+
+    /// What is kept in a file, whatever it belongs to, and the heading it was measured under; none
+    /// if there is no file.
+    pub fn kept(file: PathBuf) -> Result<Option<(Self, String)>> {
+        if !file.exists() {
+            return Ok(None);
+        }
+        let kept: Value = serde_json::from_str(&fs::read_to_string(&file)?)
+            .with_context(|| format!("{} is damaged: remove it", file.display()))?;
+        let key = Key::read(&kept["key"]).context("these results belong to nothing")?;
+        let heading = kept["heading"].as_str().unwrap_or_default().to_owned();
+        let mut results = Self { file, key, rate: None, pairs: Vec::new(), ceilings: Vec::new() };
+        results.take(&kept);
+        Ok(Some((results, heading)))
+    }
+
+    fn take(&mut self, kept: &Value) {
+        self.rate = Rate::read(&kept["rate"]);
+        for pair in kept["pairs"].as_array().into_iter().flatten() {
+            self.pairs.push([pair[0].clone(), pair[1].clone()]);
+        }
+        self.ceilings = kept["ceilings"].as_array().cloned().unwrap_or_default();
     }
 
     /// Keeps them.
@@ -69,7 +119,7 @@ impl Results {
         let kept = json!({
             "key": self.key.json(),
             "heading": shell::heading()?,
-            "rate": self.rate,
+            "rate": self.rate.map(Rate::json),
             "pairs": self.pairs,
             "ceilings": self.ceilings,
         });
@@ -126,6 +176,16 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(&[]), 0.0);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let rate = Rate { rate: 5.0, kept: 10.0, closed: 20.0 };
+        assert_eq!(Rate::read(&rate.json()), Some(rate));
+        assert_eq!(Rate::read(&json!(null)), None);
+        let two = |name: &str| [name.to_owned(), "0123".to_owned()];
+        let key = Key { programs: [two("a"), two("b")], tool: "4567".to_owned(), seconds: 5 };
+        assert_eq!(Key::read(&key.json()), Some(key));
     }
 
     #[test]

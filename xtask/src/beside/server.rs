@@ -1,6 +1,7 @@
 //! A server that is measured: a child with its own ports, folder and log.
 
 use super::programs::{Kind, Program, flags};
+use super::slow;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +17,13 @@ pub struct Server {
     client: SocketAddr,
 }
 
+/// Where a server listens: for clients, and for peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub client: SocketAddr,
+    pub peer: SocketAddr,
+}
+
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,13 +31,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const READY: [&str; 2] = ["ready to serve client requests", "listening on "];
 
 impl Server {
-    /// Starts a program on a folder, and waits until it says that it is ready.
-    pub fn start(program: &Program, data: &Path) -> Result<Self> {
-        let [client, peer] = free_addresses()?;
-        let mut command = Command::new(&program.path);
+    /// Starts a program on a folder, and waits until it says that it is ready. With a trace its
+    /// disk is slow, and the trace is where that is written down.
+    pub fn start(
+        program: &Program,
+        data: &Path,
+        addresses: Addresses,
+        trace: Option<&Path>,
+    ) -> Result<Self> {
+        let client = addresses.client;
+        let mut command = match trace {
+            Some(trace) => slow::below_strace(&program.path, trace)?,
+            None => Command::new(&program.path),
+        };
         match program.kind {
             Kind::Etcd => {
-                command.args(flags(&client.to_string(), &peer.to_string(), data));
+                command.args(addresses.flags(data));
             }
             Kind::Empty => {
                 command.arg("empty-server").arg(format!("--listen={client}"));
@@ -56,6 +73,17 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) -> Result<()> {
+        let ended = self.child.try_wait().context("asking for a server")?;
+        ensure!(ended.is_none(), "a server ended by itself: {ended:?}");
+        let kill = format!("kill -TERM {}", self.pid());
+        let asked = Command::new("sh").args(["-c", &kill]).status().context("asking to end")?;
+        ensure!(asked.success(), "a server cannot be asked to end");
+        self.child.wait().context("waiting for a server that ends")?;
+        Ok(())
     }
 
     /// Ends it; fails if it had ended by itself.
@@ -99,9 +127,16 @@ fn keep(log: impl Read + Send + 'static, ready: SyncSender<Option<String>>) {
     });
 }
 
-/// Addresses nobody listens on. Both are held until both are known, so that they differ.
-pub fn free_addresses() -> Result<[SocketAddr; 2]> {
-    let bind = || TcpListener::bind("127.0.0.1:0").context("finding a free port");
-    let (one, other) = (bind()?, bind()?);
-    Ok([one.local_addr()?, other.local_addr()?])
+impl Addresses {
+    /// Nobody listens there. Both are held until both are known, so that they differ.
+    pub fn free() -> Result<Self> {
+        let bind = || TcpListener::bind("127.0.0.1:0").context("finding a free port");
+        let (one, other) = (bind()?, bind()?);
+        Ok(Self { client: one.local_addr()?, peer: other.local_addr()? })
+    }
+
+    /// The flags of a server that listens there.
+    pub fn flags(self, data: &Path) -> Vec<String> {
+        flags(&self.client.to_string(), &self.peer.to_string(), data)
+    }
 }

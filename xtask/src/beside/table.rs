@@ -1,7 +1,8 @@
 //! Figures of a row as text.
 
-use super::results::{self, Results, median};
-use super::rows::{Must, Row};
+use super::results::{self, Rate, Results, median};
+use super::rows::{Row, Way};
+use super::slow::DELAY;
 use anyhow::Result;
 use std::fmt::Write as _;
 
@@ -11,20 +12,27 @@ pub fn show(row: &Row, results: &Results) -> Result<(String, usize)> {
     let (pairs, seconds) = (results.pairs.len(), results.seconds());
     writeln!(text, "\n{} {}: {}", row.line, row.name, row.title)?;
     write!(text, "{pairs} pairs of {seconds} s")?;
-    if let Some(rate) = results.rate {
-        write!(text, ", {rate} a second")?;
+    if let Some(Rate { rate, kept, closed }) = results.rate {
+        write!(
+            text,
+            ", {rate} a second: etcd keeps up with {kept}, and does {closed} if each client waits"
+        )?;
+    }
+    if row.way == Way::SlowDisk {
+        write!(text, ", every sync {} ms longer", DELAY.as_millis())?;
     }
     let [ours, theirs] = results.names();
     writeln!(text, "\n{:<32} {ours:>26} {theirs:>26} {:>12}", "median (least-most)", "ratio")?;
     let mut misses = 0;
-    for figure in row.figures {
+    for figure in row.shown() {
         let figures = results.figures(figure.at)?;
         let column =
             |which: usize| spread(figures.iter().map(|pair| pair[which] / figure.unit).collect());
-        let ratios: Vec<f64> = figures.iter().map(|[ours, theirs]| ours / theirs).collect();
+        let ratios = ratios(&figures);
         let ratio = median(&ratios);
-        let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.3}")).collect();
-        write!(text, "{:<32} {:>26} {:>26} {ratio:>12.3}", figure.title, column(0), column(1))?;
+        let each: Vec<String> = ratios.iter().copied().map(ratio_text).collect();
+        let (title, ratio_word) = (figure.title, ratio_text(ratio));
+        write!(text, "{title:<32} {:>26} {:>26} {ratio_word:>12}", column(0), column(1))?;
         if let Some(must) = figure.must {
             let reached = must.is_reached(ratio);
             misses += usize::from(!reached);
@@ -47,20 +55,14 @@ pub fn show(row: &Row, results: &Results) -> Result<(String, usize)> {
     Ok((text, misses))
 }
 
-impl Must {
-    pub fn is_reached(self, ratio: f64) -> bool {
-        match self {
-            Self::AtMost(most) => ratio <= most,
-        }
-    }
+/// Ours by theirs, pair by pair.
+pub fn ratios(figures: &[[f64; 2]]) -> Vec<f64> {
+    figures.iter().map(|[ours, theirs]| ours / theirs).collect()
 }
 
-impl std::fmt::Display for Must {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AtMost(most) => write!(f, "<= {most}"),
-        }
-    }
+/// Nothing by nothing is no figure.
+fn ratio_text(ratio: f64) -> String {
+    if ratio.is_finite() { format!("{ratio:.3}") } else { "-".to_owned() }
 }
 
 /// The median, and from where to where.
@@ -71,7 +73,7 @@ fn spread(figures: Vec<f64>) -> String {
 }
 
 /// Three digits at least.
-fn digits(figure: f64) -> String {
+pub fn digits(figure: f64) -> String {
     match figure.abs() {
         size if size < 10.0 => format!("{figure:.2}"),
         size if size < 100.0 => format!("{figure:.1}"),
@@ -90,7 +92,8 @@ mod tests {
     }
 
     #[test]
-    fn what_must_be_is_read_both_ways() {
-        assert!(Must::AtMost(0.5).is_reached(0.5) && !Must::AtMost(0.5).is_reached(0.51));
+    fn nothing_by_nothing_is_no_figure() {
+        assert_eq!(ratios(&[[1.0, 2.0]]), [0.5]);
+        assert_eq!(ratio_text(ratios(&[[0.0, 0.0]])[0]), "-");
     }
 }

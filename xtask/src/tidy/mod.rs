@@ -11,6 +11,7 @@ use std::path::Path;
 
 mod arrows;
 mod documents;
+mod flags;
 mod manifests;
 mod sources;
 
@@ -77,6 +78,7 @@ fn violations() -> Result<Vec<Violation>> {
     found.extend(sources::orphans(&files));
     found.extend(documents::check_architecture(&files));
     found.extend(documents::check_evidence(&files));
+    found.extend(flags::check(&files));
     found.extend(arrows::check()?);
     if let Err(stale) = codegen::check() {
         let path = "crates/raftpb/src/generated".into();

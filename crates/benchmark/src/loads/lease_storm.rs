@@ -54,7 +54,12 @@ pub(crate) fn run(mut bench: Bench, flags: &LeaseStorm) -> Result<()> {
     bench.show(&reports[0], seconds)?;
     let worst = reports[0].figures(seconds).latency_us.max / 1e3;
     println!("\nWorst lateness:\t{worst:.1} ms");
-    bench.cost(&crate::engine::Outcome { seconds, cost, lost: None })?;
+    bench.cost(&crate::engine::Outcome {
+        seconds,
+        cost,
+        in_time: reports[0].count(),
+        lost: None,
+    })?;
     bench.finish()
 }
 

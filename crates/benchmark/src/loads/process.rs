@@ -2,6 +2,7 @@
 
 use crate::args::{Common, Idle, Restart};
 use crate::engine::Outcome;
+use crate::keys::key;
 use crate::meter::Meter;
 use crate::report::{Recorder, Style};
 use crate::wire::{Method, Pool};
@@ -20,8 +21,11 @@ pub(crate) fn run_restart(common: &Common, flags: &Restart) -> Result<()> {
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let began = Instant::now();
     let mut server = Killed(command.spawn().with_context(|| format!("starting {program}"))?);
-    let range = RangeRequest { key: flags.key.clone().into(), ..RangeRequest::default() };
-    let request = range.encode_to_vec();
+    let key = match flags.filled {
+        0 => flags.key.clone().into(),
+        filled => key("", FILLED_KEY_BYTES, filled - 1),
+    };
+    let request = RangeRequest { key, ..RangeRequest::default() }.encode_to_vec();
     let found = loop {
         if let Some(found) = first_answer(common, &request, began + flags.patience) {
             break found;
@@ -33,7 +37,7 @@ pub(crate) fn run_restart(common: &Common, flags: &Restart) -> Result<()> {
         pass(ASK_AGAIN)?;
     };
     let at = Instant::now();
-    ensure!(found == 1 || !flags.expect_key, "{} is not there", flags.key);
+    ensure!(found == 1 || !(flags.expect_key || flags.filled > 0), "the key is not there");
     let mut recorder = Recorder::new("restart", Style::default());
     recorder.succeeded(began, at);
     let seconds = at.duration_since(began).as_secs_f64();
@@ -57,11 +61,14 @@ pub(crate) fn run_idle(common: &Common, _: &Idle) -> Result<()> {
     pass(length)?;
     let to = meter.read()?;
     let seconds = to.at.duration_since(from.at).as_secs_f64();
-    let outcome = Outcome { seconds, cost: meter.cost(from, to, 1)?, lost: None };
+    let outcome = Outcome { seconds, cost: meter.cost(from, to, 1)?, in_time: 0, lost: None };
     crate::bench::print_cost(&outcome.cost);
     let figures = json!({"load": "idle", "seconds": seconds, "cost": outcome.cost});
     write(common, &figures)
 }
+
+/// What `put` makes its keys of if it is not told otherwise.
+const FILLED_KEY_BYTES: usize = 8;
 
 /// How long a server that does not answer is left alone.
 const ASK_AGAIN: Duration = Duration::from_millis(1);

@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A fast call.
 pub(super) struct Fast<H: Handler> {
-    call: H::Call,
+    pub(super) call: H::Call,
+    /// What it was ended with.
+    pub(super) code: Option<Code>,
     unary: bool,
     /// The message of a unary call has come.
     asked: bool,
@@ -63,6 +65,7 @@ where
         };
         let fast = Fast {
             call,
+            code: None,
             unary,
             asked: false,
             cutter: Cutter::default(),
@@ -216,7 +219,7 @@ where
                 Owner::Nobody => continue,
                 Owner::Fast(fast) => {
                     fast.line.close();
-                    self.handler.closed(fast.call);
+                    self.handler.closed(fast.call, fast.code.unwrap_or(Code::Cancelled));
                     (fast.line, fast.has_deadline)
                 }
                 Owner::Service(served) => {

@@ -48,6 +48,9 @@ where
     }
 
     fn send_message(&mut self, key: Key, answer: H::Answer, len: usize) {
+        if let Some(Owner::Fast(fast)) = self.connection.owner(key) {
+            self.handler.sent(&mut fast.call, &answer, len);
+        }
         if self.connection.head_sent(key) == Some(false) {
             grpc_head(&mut self.scratch, self.connection.owner(key));
             self.connection.send_head(key, &self.scratch, false);
@@ -64,6 +67,9 @@ where
 
     /// Ends a fast call after what waits of it.
     pub(super) fn finish_call(&mut self, key: Key, status: &Status) {
+        if let Some(Owner::Fast(fast)) = self.connection.owner(key) {
+            fast.code = Some(status.code);
+        }
         if self.connection.head_sent(key) == Some(false) {
             grpc_head(&mut self.scratch, self.connection.owner(key));
             status.encode(&mut self.scratch);

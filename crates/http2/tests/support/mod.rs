@@ -229,6 +229,9 @@ pub fn has(frames: &[Frame], name: &str, value: &str) -> bool {
 pub struct Seen {
     pub opened: AtomicUsize,
     pub closed: AtomicUsize,
+    /// How large each answer was, and how each call ended.
+    pub sent: Mutex<Vec<usize>>,
+    pub codes: Mutex<Vec<quorate_http2::Code>>,
     /// Calls that nobody answers.
     pub kept: Mutex<Vec<Answers<Bytes>>>,
 }
@@ -293,8 +296,13 @@ impl Handler for Echo {
         }
     }
 
-    fn closed(&mut self, _: Call) {
+    fn sent(&mut self, _: &mut Call, _: &Bytes, bytes: usize) {
+        self.seen.sent.lock().expect("no test fails in it").push(bytes);
+    }
+
+    fn closed(&mut self, _: Call, code: quorate_http2::Code) {
         self.seen.closed.fetch_add(1, Ordering::SeqCst);
+        self.seen.codes.lock().expect("no test fails in it").push(code);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::local::{CLUSTER_ID_MISMATCH, RAFT_TO, serves_streams};
 use crate::member::Member;
 use crate::receive::Receiver;
 use crate::request::{self, Exchange, told};
+use crate::seam::Traffic;
 use crate::url::PeerUrl;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -106,6 +107,7 @@ async fn read(
             Ok(Some(Ok(frame))) => frame,
         };
         let Some(data) = frame.data_ref() else { continue };
+        member.note(Traffic::Received { bytes: data.len() as u64 });
         buffer.extend_from_slice(data);
         loop {
             match decoder.decode(&mut buffer) {

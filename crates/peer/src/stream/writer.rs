@@ -7,6 +7,7 @@
 use super::{Encoder, HEARTBEATS, MESSAGES_MAX, StreamKind};
 use crate::codec::link_heartbeat;
 use crate::member::Member;
+use crate::seam::Traffic;
 use bytes::{Bytes, BytesMut};
 use raftpb::Message;
 use std::sync::Arc;
@@ -115,6 +116,7 @@ impl Writer {
                 while let Some(message) = messages.next_if(|_| buffer.len() < BATCH_BYTES_MAX) {
                     encoder.encode(&mut buffer, &message);
                 }
+                let bytes = buffer.len() as u64;
                 let handed_over = connection.send(buffer.split().freeze());
                 if !matches!(
                     timeout(self.member.settings.write_timeout, handed_over).await,
@@ -126,6 +128,7 @@ impl Writer {
                     }
                     return;
                 }
+                self.member.note(Traffic::Sent { bytes });
             }
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use quorate_peer::{
     Accept, BoxFuture, Incoming, Local, NoOthers, PeerUrl, ProcessError, Raft, Settings,
-    SnapshotBody, SnapshotOutcome, Transport,
+    SnapshotBody, SnapshotOutcome, Traffic, Transport,
 };
 use raftpb::{Entry, Message, MessageType};
 use std::collections::BTreeSet;
@@ -26,6 +26,7 @@ pub struct Told {
     pub unreachable: Mutex<Vec<u64>>,
     pub snapshots: Mutex<Vec<(u64, SnapshotOutcome)>>,
     pub saved: Mutex<Vec<(u64, usize)>>,
+    pub traffic: Mutex<Vec<(u64, Traffic)>>,
     pub removed: Mutex<bool>,
     pub removed_ids: Mutex<BTreeSet<u64>>,
     /// Whether messages are held up instead of being taken.
@@ -74,6 +75,40 @@ impl Raft for Told {
 
     fn removed(&self) {
         *self.removed.lock().unwrap() = true;
+    }
+
+    fn note(&self, peer: u64, traffic: Traffic) {
+        self.traffic.lock().unwrap().push((peer, traffic));
+    }
+}
+
+impl Told {
+    /// Bytes that went to a peer, and that came from it.
+    pub fn bytes(&self, of: u64) -> (u64, u64) {
+        let traffic = self.traffic.lock().unwrap();
+        traffic.iter().filter(|(peer, _)| *peer == of).fold((0, 0), |(sent, received), its| {
+            match its.1 {
+                Traffic::Sent { bytes } => (sent + bytes, received),
+                Traffic::Received { bytes } => (sent, received + bytes),
+                _ => (sent, received),
+            }
+        })
+    }
+
+    /// Snapshots that are on their way, and how those ended that were.
+    pub fn transfers(&self) -> (i64, Vec<bool>) {
+        let (mut under_way, mut ended) = (0, Vec::new());
+        for (_, traffic) in &*self.traffic.lock().unwrap() {
+            match traffic {
+                Traffic::SnapshotSending | Traffic::SnapshotReceiving => under_way += 1,
+                Traffic::SnapshotSent { good, .. } | Traffic::SnapshotReceived { good, .. } => {
+                    under_way -= 1;
+                    ended.push(*good);
+                }
+                _ => {}
+            }
+        }
+        (under_way, ended)
     }
 }
 

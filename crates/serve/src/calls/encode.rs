@@ -35,6 +35,19 @@ pub(crate) struct EventsAnswer {
     pub watch_id: i64,
     /// Events as fields of the message.
     pub events: Bytes,
+    /// How many.
+    pub count: usize,
+}
+
+impl Answer {
+    /// How many events it tells.
+    pub(crate) fn events(&self) -> usize {
+        match self {
+            Self::Watch(response) => response.events.len(),
+            Self::Events(answer) => answer.count,
+            _ => 0,
+        }
+    }
 }
 
 /// Tags: the number of a field, and that it has a length or is a number.
@@ -78,7 +91,7 @@ impl http2::Answer for Answer {
             Self::Txn(response) => response.encode_raw(out.tail()),
             Self::KeepAlive(response) => response.encode_raw(out.tail()),
             Self::Watch(response) => response.encode_raw(out.tail()),
-            Self::Events(EventsAnswer { header, watch_id, events }) => {
+            Self::Events(EventsAnswer { header, watch_id, events, .. }) => {
                 put_header(&header, out.tail());
                 put_number(WATCH_ID, watch_id, out.tail());
                 out.put(events);
@@ -99,7 +112,7 @@ pub(crate) fn range_bytes(answer: RangeAnswer) -> Vec<u8> {
     bytes
 }
 
-fn range_len(RangeAnswer { header, result }: &RangeAnswer) -> usize {
+pub(crate) fn range_len(RangeAnswer { header, result }: &RangeAnswer) -> usize {
     let records: usize = result.records.iter().map(|record| part_len(record.len())).sum();
     let more = if result.more { 2 } else { 0 };
     part_len(header.encoded_len()) + records + more + number_len(result.count)
@@ -233,7 +246,7 @@ mod tests {
             WatchResponse { header: Some(header()), watch_id: 0, events, ..Default::default() };
         for watch_id in [0, 7, -1] {
             let events = events_bytes(&WatchEvents::new(vec![put.clone(), delete.clone()]));
-            let answer = EventsAnswer { header: header(), watch_id, events };
+            let answer = EventsAnswer { header: header(), watch_id, events, count: 2 };
             let wanted = WatchResponse { watch_id, ..wanted.clone() };
             assert_eq!(encoded(Answer::Events(answer)), wanted.encode_to_vec());
         }

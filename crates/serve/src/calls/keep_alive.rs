@@ -32,6 +32,7 @@ impl KeepAlive {
 
     pub(crate) fn message(&mut self, message: Bytes) {
         let Ok(LeaseKeepAliveRequest { id }) = LeaseKeepAliveRequest::decode(message) else {
+            self.server.metrics().leases.receive_failures.inc();
             return self.end(super::malformed_on_stream());
         };
         if self.task.is_none()

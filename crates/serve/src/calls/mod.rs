@@ -9,10 +9,12 @@ mod encode;
 mod keep_alive;
 mod watch;
 
-pub(crate) use encode::Answer;
+pub(crate) use encode::{Answer, range_len};
 
 use crate::budget::{Connection, Held};
 use crate::grpc::kv::{Kv, Roomed};
+use crate::metrics::tally::{Counting, Counts};
+use crate::metrics::{Method, RequestMetrics, VersionId};
 use api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
 use bytes::Bytes;
 use http2::{Answers, Code, Handler, Head, Route, Status};
@@ -22,17 +24,27 @@ use std::sync::Arc;
 use watch::Watch;
 
 /// Header fields that calls are decided by, as places in [`http2::Options::names`].
-pub(crate) const NAMES: &[&str] = &["hasleader"];
+pub(crate) const NAMES: &[&str] = &["hasleader", "client-api-version"];
 const HAS_LEADER: usize = 0;
+const CLIENT_API_VERSION: usize = 1;
 
-/// What one connection's calls are told to.
+/// What one connection's calls are told to, and where they are counted.
 pub(crate) struct Calls {
     kv: Kv,
     connection: Arc<Connection>,
+    counts: Counts,
 }
 
 /// A call under way.
-pub(crate) enum Call {
+pub(crate) struct Call {
+    method: Method,
+    kind: Kind,
+    /// Since it has started: a unary call does with its message.
+    counting: Option<Counting>,
+    version: VersionId,
+}
+
+enum Kind {
     Put(Answers<Answer>),
     DeleteRange(Answers<Answer>),
     Range(Answers<Answer>),
@@ -42,8 +54,17 @@ pub(crate) enum Call {
 }
 
 impl Calls {
-    pub(crate) fn new(kv: Kv, connection: Arc<Connection>) -> Self {
-        Self { kv, connection }
+    pub(crate) fn new(kv: Kv, connection: Arc<Connection>, metrics: Arc<RequestMetrics>) -> Self {
+        Self { kv, connection, counts: Counts::new(metrics) }
+    }
+
+    /// A call starts that is served by members with a vote, or by all. Compat: what a learner
+    /// refuses does not count.
+    fn start(&self, call: &mut Call, by_learners: bool) {
+        if by_learners || !self.kv.server().is_learner() {
+            self.counts.came(call.method, call.version);
+            call.counting = Some(self.counts.started(call.method));
+        }
     }
 }
 
@@ -54,90 +75,113 @@ impl Handler for Calls {
     fn open(&mut self, head: &Head<'_>, answers: &Answers<Answer>) -> Route<Call> {
         let answers = || answers.clone();
         let server = self.kv.server();
-        let route = match head.path() {
-            "/etcdserverpb.KV/Put" => Route::Unary(Call::Put(answers())),
-            "/etcdserverpb.KV/Range" => Route::Unary(Call::Range(answers())),
-            "/etcdserverpb.KV/Txn" => Route::Unary(Call::Txn(answers())),
-            "/etcdserverpb.KV/DeleteRange" => Route::Unary(Call::DeleteRange(answers())),
+        let (method, kind) = match head.path() {
+            "/etcdserverpb.KV/Put" => (Method::PUT, Kind::Put(answers())),
+            "/etcdserverpb.KV/Range" => (Method::RANGE, Kind::Range(answers())),
+            "/etcdserverpb.KV/Txn" => (Method::TXN, Kind::Txn(answers())),
+            "/etcdserverpb.KV/DeleteRange" => (Method::DELETE_RANGE, Kind::DeleteRange(answers())),
             "/etcdserverpb.Lease/LeaseKeepAlive" => {
                 if server.is_learner() {
                     return Route::Refuse(refusal(api::Error::NotSupportedForLearner.into()));
                 }
-                Route::Streaming(Call::KeepAlive(KeepAlive::new(server, answers())))
+                (Method::LEASE_KEEP_ALIVE, Kind::KeepAlive(KeepAlive::new(server, answers())))
             }
             "/etcdserverpb.Watch/Watch" => {
                 if server.is_learner() {
                     return Route::Refuse(refusal(api::Error::NotSupportedForLearner.into()));
                 }
-                Route::Streaming(Call::Watch(Box::new(Watch::new(server, answers()))))
+                (Method::WATCH, Kind::Watch(Box::new(Watch::new(server, answers()))))
             }
             _ => return Route::Service,
         };
-        if head.named(HAS_LEADER) == Some(b"true") && !server.has_leader() {
+        let leaderless = head.named(HAS_LEADER) == Some(b"true") && !server.has_leader();
+        let version = self.counts.version(head.named(CLIENT_API_VERSION));
+        if leaderless {
+            // Compat: it counts as one that came, and as no call.
+            self.counts.came(method, version);
             return Route::Refuse(refusal(api::Error::NoLeader.into()));
         }
-        route
+        let mut call = Call { method, kind, counting: None, version };
+        if method.is_unary() {
+            Route::Unary(call)
+        } else {
+            self.start(&mut call, false);
+            Route::Streaming(call)
+        }
     }
 
     fn message(&mut self, call: &mut Call, message: Bytes) {
-        match call {
-            Call::Put(answers) => {
+        self.counts.received(call.method, message.len());
+        match &mut call.kind {
+            Kind::Put(answers) => {
                 let answers = answers.clone();
-                match PutRequest::decode(message) {
-                    Ok(request) => self.kv.put(request, move |outcome| match outcome {
-                        Ok(response) => answers.answer(Answer::Put(response)),
-                        Err(status) => answers.finish(refusal(status)),
-                    }),
-                    Err(_) => answers.finish(malformed()),
-                }
+                let Ok(request) = PutRequest::decode(message) else {
+                    return answers.finish(malformed());
+                };
+                self.start(call, false);
+                self.kv.put(request, &self.connection, move |outcome| match outcome {
+                    Ok(response) => answers.answer(Answer::Put(response)),
+                    Err(status) => answers.finish(refusal(status)),
+                });
             }
-            Call::DeleteRange(answers) => {
+            Kind::DeleteRange(answers) => {
                 let answers = answers.clone();
-                match DeleteRangeRequest::decode(message) {
-                    Ok(request) => {
-                        self.kv.delete_range(request, &self.connection, move |outcome| {
-                            finish(answers, outcome, Answer::DeleteRange, |response| {
-                                response.encode_to_vec()
-                            });
-                        });
-                    }
-                    Err(_) => answers.finish(malformed()),
-                }
+                let Ok(request) = DeleteRangeRequest::decode(message) else {
+                    return answers.finish(malformed());
+                };
+                self.start(call, false);
+                self.kv.delete_range(request, &self.connection, move |outcome| {
+                    finish(answers, outcome, Answer::DeleteRange, |response| {
+                        response.encode_to_vec()
+                    });
+                });
             }
-            Call::Range(answers) => {
+            Kind::Range(answers) => {
                 let answers = answers.clone();
-                match RangeRequest::decode(message) {
-                    Ok(request) => self.kv.range(&request, &self.connection, move |outcome| {
-                        finish(answers, outcome, Answer::Range, encode::range_bytes);
-                    }),
-                    Err(_) => answers.finish(malformed()),
-                }
+                let Ok(request) = RangeRequest::decode(message) else {
+                    return answers.finish(malformed());
+                };
+                self.start(call, request.serializable);
+                self.kv.range(request, &self.connection, move |outcome| {
+                    finish(answers, outcome, Answer::Range, encode::range_bytes);
+                });
             }
-            Call::Txn(answers) => {
+            Kind::Txn(answers) => {
                 let answers = answers.clone();
-                match TxnRequest::decode(message) {
-                    Ok(request) => self.kv.txn(request, &self.connection, move |outcome| {
-                        finish(answers, outcome, Answer::Txn, |response| response.encode_to_vec());
-                    }),
-                    Err(_) => answers.finish(malformed()),
-                }
+                let Ok(request) = TxnRequest::decode(message) else {
+                    return answers.finish(malformed());
+                };
+                self.start(call, false);
+                self.kv.txn(request, &self.connection, move |outcome| {
+                    finish(answers, outcome, Answer::Txn, |response| response.encode_to_vec());
+                });
             }
-            Call::KeepAlive(call) => call.message(message),
-            Call::Watch(call) => call.message(message),
+            Kind::KeepAlive(call) => call.message(message),
+            Kind::Watch(call) => call.message(message),
         }
     }
 
     fn half_closed(&mut self, call: &mut Call) {
-        match call {
-            Call::KeepAlive(call) => call.half_closed(),
+        self.counts.received_all(call.method);
+        match &mut call.kind {
+            Kind::KeepAlive(call) => call.half_closed(),
             // Compat: a client that says no more is told on.
-            Call::Watch(_) => {}
-            Call::Put(_) | Call::DeleteRange(_) | Call::Range(_) | Call::Txn(_) => {}
+            Kind::Watch(_) => {}
+            Kind::Put(_) | Kind::DeleteRange(_) | Kind::Range(_) | Kind::Txn(_) => {}
         }
     }
 
-    fn closed(&mut self, call: Call) {
-        drop(call);
+    fn sent(&mut self, call: &mut Call, answer: &Answer, bytes: usize) {
+        self.counts.sent(call.method, bytes);
+        if let Kind::Watch(watch) = &call.kind {
+            watch.sent(answer.events());
+        }
+    }
+
+    fn closed(&mut self, call: Call, code: Code) {
+        if let Some(counting) = call.counting {
+            self.counts.finished(counting, tonic::Code::from_i32(i32::from(code as u8)));
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use api::etcdserverpb::watch_request::RequestUnion;
 use bytes::Bytes;
 use http2::Answers;
 use prost::Message as _;
+use server::metrics::StreamEvents;
 use server::{Headers, Server, WatchHandle, WatchItem, WatchOutbox};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 /// Bytes waiting for a stream's client; with as many, its watchers fall behind.
@@ -22,14 +24,16 @@ const QUEUED_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Watch {
     handle: WatchHandle,
     answers: Answers<Answer>,
+    numbers: Arc<StreamEvents>,
     /// Tells from time to time that nothing happened.
     ticking: AbortHandle,
 }
 
 impl Watch {
     pub(crate) fn new(server: &Server, answers: Answers<Answer>) -> Self {
-        let config = server.config();
+        let (config, numbers) = (server.config(), server.stream_events());
         let outbox = Outbox {
+            numbers: Arc::clone(&numbers),
             headers: server.headers(),
             answers: Some(answers.clone()),
             fragment_bytes: config.max_request_bytes + crate::grpc::OVERHEAD_BYTES,
@@ -46,11 +50,12 @@ impl Watch {
                 commands.tick();
             }
         });
-        Self { handle, answers, ticking: ticking.abort_handle() }
+        Self { handle, answers, numbers, ticking: ticking.abort_handle() }
     }
 
     pub(crate) fn message(&mut self, message: Bytes) {
         let Ok(request) = WatchRequest::decode(message) else {
+            self.numbers.watches().receive_failures.inc();
             return self.answers.clone().finish(malformed_on_stream());
         };
         let commands = self.handle.commands();
@@ -61,6 +66,11 @@ impl Watch {
             // Compat: what is not known is passed over.
             None => {}
         }
+    }
+
+    /// So many events go to the client.
+    pub(crate) fn sent(&self, events: usize) {
+        self.numbers.sent(events);
     }
 }
 
@@ -75,6 +85,7 @@ struct Outbox {
     headers: Headers,
     /// `None` once the stream has ended.
     answers: Option<Answers<Answer>>,
+    numbers: Arc<StreamEvents>,
     /// Above so many bytes events are told in pieces, to those who want that.
     fragment_bytes: usize,
 }
@@ -93,20 +104,30 @@ impl WatchOutbox for Outbox {
         if !self.has_room() {
             return Err(item);
         }
-        let WatchItem::Events { watch_id, revision, events, fragment } = &item else {
-            answers.push(Answer::Watch(response(&self.headers, &item)));
-            return Ok(());
+        let (began, count) = (Instant::now(), item.events());
+        self.tell(answers, &item);
+        self.numbers.offered(count);
+        let progress = matches!(item, WatchItem::Progress { .. });
+        self.numbers.watches().made(began.elapsed(), count, progress);
+        Ok(())
+    }
+}
+
+impl Outbox {
+    fn tell(&self, answers: &Answers<Answer>, item: &WatchItem) {
+        let WatchItem::Events { watch_id, revision, events, fragment } = item else {
+            return answers.push(Answer::Watch(response(&self.headers, item)));
         };
         if *fragment && events.bytes() >= self.fragment_bytes / 2 {
-            let whole = response(&self.headers, &item);
+            let whole = response(&self.headers, item);
             for piece in fragments(whole, self.fragment_bytes) {
                 answers.push(Answer::Watch(piece));
             }
-            return Ok(());
+            return;
         }
-        let (header, events) = (self.headers.at(*revision), events_bytes(events));
-        answers.push(Answer::Events(EventsAnswer { header, watch_id: *watch_id, events }));
-        Ok(())
+        let (header, count) = (self.headers.at(*revision), events.list().len());
+        let events = events_bytes(events);
+        answers.push(Answer::Events(EventsAnswer { header, watch_id: *watch_id, events, count }));
     }
 }
 

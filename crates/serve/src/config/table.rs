@@ -76,29 +76,16 @@ pub const FLAGS: [Flag; 113] = [
     )),
     works("Member", "listen-peer-urls", "http://localhost:2380", "where members are listened to"),
     works("Member", "listen-client-urls", "http://localhost:2379", "where clients are listened to"),
-    waits(
+    works(
         "Member",
         "listen-client-http-urls",
         "",
         "where HTTP clients are listened to, if not with the others",
-        "HTTP on ports of its own",
     ),
-    waits(
-        "Member",
-        "listen-metrics-urls",
-        "",
-        "where metrics and health are told besides",
-        "HTTP on ports of its own",
-    ),
+    works("Member", "listen-metrics-urls", "", "where metrics and health are told besides"),
     works("Member", "max-snapshots", "5", "snapshot files kept; 0 keeps all"),
     works("Member", "max-wals", "5", "log files kept; 0 keeps all"),
-    switch(waits(
-        "Member",
-        "memory-mlock",
-        "false",
-        "keep all memory from being swapped out",
-        "memory locking",
-    )),
+    switch(works("Member", "memory-mlock", "false", "keep all memory from being swapped out")),
     works(
         "Member",
         "quota-backend-bytes",
@@ -112,50 +99,34 @@ pub const FLAGS: [Flag; 113] = [
         "of no meaning to this store",
         "nothing: there is no bbolt here",
     ),
-    waits(
+    works(
         "Member",
         "backend-batch-interval",
         "0s",
-        "of no meaning to this store",
-        "nothing: there is no bbolt here",
+        "the longest that what was applied waits for the store's files; 0 is 100ms",
     ),
-    waits(
-        "Member",
-        "backend-batch-limit",
-        "0",
-        "of no meaning to this store",
-        "nothing: there is no bbolt here",
-    ),
+    works("Member", "backend-batch-limit", "0", "records that do not wait so long; 0 is 10000"),
     works("Member", "max-txn-ops", "128", "operations of a transaction, at most"),
     works("Member", "max-request-bytes", "1572864", "bytes of a request, at most"),
-    waits(
+    works(
         "Member",
         "max-concurrent-streams",
         "4294967295",
         "requests at once on a connection, at most",
-        "limits of the client port",
     ),
-    waits(
+    works(
         "Member",
         "grpc-keepalive-min-time",
         "5s",
         "how often a client may ask whether the server is there, at most",
-        "limits of the client port",
     ),
-    waits(
+    works(
         "Member",
         "grpc-keepalive-interval",
         "2h0m0s",
         "how often the server asks whether an idle client is there",
-        "limits of the client port",
     ),
-    waits(
-        "Member",
-        "grpc-keepalive-timeout",
-        "20s",
-        "how long the answer may take",
-        "limits of the client port",
-    ),
+    works("Member", "grpc-keepalive-timeout", "20s", "how long the answer may take"),
     switch(works("Member", "socket-reuse-port", "false", "let others listen on the same port")),
     switch(works(
         "Member",
@@ -182,13 +153,7 @@ pub const FLAGS: [Flag; 113] = [
         "serve JSON beside gRPC",
         "the JSON gateway; until then there is none",
     )),
-    waits(
-        "Member",
-        "feature-gates",
-        "",
-        "features switched on or off: A=true,B=false",
-        "feature gates",
-    ),
+    works("Member", "feature-gates", "", "features switched on or off: A=true,B=false"),
     works(
         "Clustering",
         "initial-advertise-peer-urls",
@@ -239,13 +204,7 @@ pub const FLAGS: [Flag; 113] = [
     waits("Clustering", "discovery-cacert", "", "of the look-up", "discovery"),
     waits("Clustering", "discovery-user", "", "of the look-up", "discovery"),
     waits("Clustering", "discovery-password", "", "of the look-up", "discovery"),
-    waits(
-        "Clustering",
-        "discovery-fallback",
-        "exit",
-        "what to do if the look-up fails",
-        "discovery",
-    ),
+    works("Clustering", "discovery-fallback", "exit", "of no effect; etcd takes exit alone"),
     waits(
         "Clustering",
         "discovery-srv",
@@ -266,20 +225,13 @@ pub const FLAGS: [Flag; 113] = [
         "true",
         "ask whether an election could be won before starting it",
     )),
-    waits(
+    works(
         "Clustering",
         "auto-compaction-retention",
         "0",
-        "what to keep when compacting by itself",
-        "compaction by itself",
+        "what to keep when compacting by itself: hours, a duration, or revisions; 0 does not compact",
     ),
-    waits(
-        "Clustering",
-        "auto-compaction-mode",
-        "periodic",
-        "periodic or revision",
-        "compaction by itself",
-    ),
+    works("Clustering", "auto-compaction-mode", "periodic", "periodic or revision"),
     works("Clustering", "v2-deprecation", "write-only", "deprecated; the value counts for nothing"),
     works("Clustering", "max-learners", "1", "learners there may be"),
     works("Security", "cert-file", "", "certificate shown to clients"),
@@ -356,8 +308,8 @@ pub const FLAGS: [Flag; 113] = [
     ),
     works("Security", "tls-min-version", "TLS1.2", "lowest version of TLS: TLS1.2 or TLS1.3"),
     works("Security", "tls-max-version", "", "highest version of TLS; the newest if empty"),
-    waits("Security", "cors", "*", "origins that browsers may come from", "HTTP"),
-    waits("Security", "host-whitelist", "*", "host names that HTTP clients may ask for", "HTTP"),
+    works("Security", "cors", "*", "origins that browsers may come from"),
+    works("Security", "host-whitelist", "*", "host names that HTTP clients may ask for"),
     waits(
         "Auth",
         "auth-token",
@@ -368,44 +320,39 @@ pub const FLAGS: [Flag; 113] = [
     waits("Auth", "bcrypt-cost", "10", "how dear a password is to check", "users and roles"),
     waits("Auth", "auth-token-ttl", "300", "seconds a token is good for", "users and roles"),
     switch(waits("Observability", "enable-pprof", "false", "serve profiles", "profiles")),
-    waits("Observability", "metrics", "basic", "basic or extensive", "metrics"),
+    works("Observability", "metrics", "basic", "basic, or extensive to time every request"),
     works("Observability", "logger", "zap", "zap, the only one"),
-    waits(
+    works(
         "Observability",
         "log-outputs",
         "default",
-        "default (stderr), stderr or stdout",
-        "log outputs beside stderr",
+        "default (stderr), stderr, stdout, files; several with commas between",
     ),
     works("Observability", "log-level", "info", "debug, info, warn, error, panic or fatal"),
     works("Observability", "log-format", "json", "json or console"),
-    switch(waits(
+    switch(works(
         "Observability",
         "enable-log-rotation",
         "false",
-        "start new log files",
-        "log files",
+        "start a new log file when one is full",
     )),
-    waits(
+    works(
         "Observability",
         "log-rotation-config-json",
         "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}",
-        "when to start new log files",
-        "log files",
+        "when a log file is full, in MB, and what becomes of it",
     ),
-    waits(
+    works(
         "Observability",
         "warning-unary-request-duration",
         "300ms",
         "a request that takes longer is logged",
-        "logs of slow requests",
     ),
-    waits(
+    works(
         "Observability",
         "warning-apply-duration",
         "100ms",
         "an entry that takes longer to apply is logged",
-        "logs of slow requests",
     ),
     switch(waits("Observability", "enable-distributed-tracing", "false", "send spans", "tracing")),
     waits(
@@ -470,12 +417,11 @@ pub const FLAGS: [Flag; 113] = [
         "how often a downgrade is looked at",
         "downgrades",
     ),
-    waits(
+    works(
         "Tuning",
         "bootstrap-defrag-threshold-megabytes",
         "0",
-        "of no meaning to this store",
-        "nothing: there is no bbolt here",
+        "look at the start whether so much could be freed; this store frees by itself",
     ),
     switch(waits(
         "Unsafe and others",
@@ -490,12 +436,11 @@ pub const FLAGS: [Flag; 113] = [
         "false",
         "never wait for the disk: a crash of the machine loses what was acknowledged",
     )),
-    waits(
+    works(
         "Unsafe and others",
         "config-file",
         "",
         "a file with all settings; flags and environment then do not count",
-        "configuration files",
     ),
     switch(works("Unsafe and others", "version", "false", "print the version and end")),
 ];

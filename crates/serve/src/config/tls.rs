@@ -3,7 +3,7 @@
 //! Texts of errors are etcd's (`embed/config.go: Validate`, `embed/etcd.go`,
 //! `client/pkg/transport`). Files are not read here.
 
-use super::check::{ConfigError, Url, error, narrow, number};
+use super::check::{ConfigError, Url, etcds, narrow, number, starting};
 use super::parse::Raw;
 use net::{SocketOptions, TlsOptions, Version};
 use std::path::PathBuf;
@@ -31,12 +31,12 @@ pub(super) fn tls(raw: &Raw, client_urls: &[Url], peer_urls: &[Url]) -> Result<T
     let cipher_suites = list(raw, "cipher-suites");
     if min_version == Version::Tls13 && !cipher_suites.is_empty() {
         let reason = "cipher suites cannot be configured when only TLS1.3 is enabled";
-        return Err(error("cipher-suites", reason));
+        return Err(etcds("cipher-suites", reason));
     }
     let path = |name| Some(raw.get(name)).filter(|path| !path.is_empty()).map(PathBuf::from);
     let on = |name| raw.get(name) == "true";
     let common = TlsOptions { cipher_suites, min_version, max_version, ..TlsOptions::default() };
-    common.check().map_err(|wrong| error("cipher-suites", &wrong.to_string()))?;
+    common.check().map_err(|wrong| starting("cipher-suites", &wrong.to_string()))?;
     let client = TlsOptions {
         cert_file: path("cert-file"),
         key_file: path("key-file"),
@@ -45,6 +45,7 @@ pub(super) fn tls(raw: &Raw, client_urls: &[Url], peer_urls: &[Url]) -> Result<T
         trusted_ca_file: path("trusted-ca-file"),
         client_cert_auth: on("client-cert-auth"),
         crl_file: path("client-crl-file"),
+        allowed_cns: raw.client_allowed_cns(),
         allowed_hostnames: list(raw, "client-cert-allowed-hostname"),
         ..common.clone()
     };
@@ -68,9 +69,9 @@ pub(super) fn tls(raw: &Raw, client_urls: &[Url], peer_urls: &[Url]) -> Result<T
                 "TLS key/cert (--cert-file, --key-file) must be provided for client url {} with HTTPS scheme",
                 url.text
             );
-            return Err(error("listen-client-urls", &reason));
+            return Err(starting("listen-client-urls", &reason));
         }
-        client.check().map_err(|wrong| error("cert-file", &wrong.to_string()))?;
+        client.check().map_err(|wrong| starting("cert-file", &wrong.to_string()))?;
     }
     for url in peer_urls.iter().filter(|url| url.address.secure) {
         if peer.is_empty() && !peer_auto {
@@ -78,26 +79,32 @@ pub(super) fn tls(raw: &Raw, client_urls: &[Url], peer_urls: &[Url]) -> Result<T
                 "cannot listen on TLS for {}: KeyFile and CertFile are not presented",
                 url.address.authority()
             );
-            return Err(error("listen-peer-urls", &reason));
+            return Err(starting("listen-peer-urls", &reason));
         }
     }
     // Other members are dialled with it also if nothing is listened on.
-    peer.check().map_err(|wrong| error("peer-cert-file", &wrong.to_string()))?;
+    peer.check().map_err(|wrong| starting("peer-cert-file", &wrong.to_string()))?;
     Ok(Tls {
         client,
         peer,
         client_auto,
         peer_auto,
-        self_signed_years: narrow(
-            "self-signed-cert-validity",
-            number(raw, "self-signed-cert-validity")?,
-        )?,
+        self_signed_years: self_signed_years(raw)?,
         sockets: SocketOptions { reuse_port: on("socket-reuse-port") },
     })
 }
 
+fn self_signed_years(raw: &Raw) -> Result<u32, ConfigError> {
+    let name = "self-signed-cert-validity";
+    match (narrow(name, number(raw, name)?)?, raw.file()) {
+        // Compat: in a file, none is one.
+        (0, Some(_)) => Ok(1),
+        (years, _) => Ok(years),
+    }
+}
+
 fn versions(raw: &Raw) -> Result<(Version, Option<Version>), ConfigError> {
-    let version = |name| Version::parse(raw.get(name)).map_err(|reason| error(name, &reason));
+    let version = |name| Version::parse(raw.get(name)).map_err(|reason| etcds(name, &reason));
     let (min, max) = (version("tls-min-version")?, version("tls-max-version")?);
     let min = min.unwrap_or_default();
     if max.is_some_and(|max| min > max) {
@@ -106,7 +113,7 @@ fn versions(raw: &Raw) -> Result<(Version, Option<Version>), ConfigError> {
             raw.get("tls-min-version"),
             raw.get("tls-max-version")
         );
-        return Err(error("tls-min-version", &reason));
+        return Err(etcds("tls-min-version", &reason));
     }
     Ok((min, max))
 }
@@ -175,14 +182,14 @@ mod tests {
             &format!("{SECURE} --peer-auto-tls --key-file=k"),
             "KeyFile and CertFile must both be present[key: k, cert: ]",
         );
-        check("--peer-key-file=k", "--peer-cert-file: KeyFile and CertFile must both be present");
+        check("--peer-key-file=k", "KeyFile and CertFile must both be present");
         check(
             "--peer-cert-file=c --peer-key-file=k --peer-cert-allowed-cn=a --peer-cert-allowed-hostname=b",
             "AllowedCNs and AllowedHostnames are mutually exclusive",
         );
-        check("--cipher-suites=NONE", "--cipher-suites: unexpected TLS cipher suite \"NONE\"");
+        check("--cipher-suites=NONE", "unexpected TLS cipher suite \"NONE\"");
         check("--tls-min-version=TLS1.0", "unexpected TLS version \"TLS1.0\"");
-        check("--tls-max-version=3", "--tls-max-version: unexpected TLS version \"3\"");
+        check("--tls-max-version=3", "unexpected TLS version \"3\"");
         check(
             "--tls-min-version=TLS1.3 --tls-max-version=TLS1.2",
             "min version (TLS1.3) is greater than max version (TLS1.2)",
@@ -191,6 +198,5 @@ mod tests {
             "--tls-min-version=TLS1.3 --cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
             "cipher suites cannot be configured when only TLS1.3 is enabled",
         );
-        check("--self-signed-cert-validity=x", "--self-signed-cert-validity: \"x\" is no number");
     }
 }

@@ -6,16 +6,21 @@
 //! (`service`).
 
 use crate::budget::{Budget, Connection, Held, SMALL_BYTES};
+use crate::calls::range_len;
+use crate::grpc::stats;
 use crate::grpc::status::{read_status, status};
 use crate::grpc::{check, voters};
+use crate::metrics::Method;
+use crate::slow::{self, ReadTimer, Slow};
 use api::etcdserverpb::request_op::Request as Op;
 use api::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, InternalRaftRequest, PutRequest, PutResponse,
     RangeRequest, RequestOp, ResponseHeader, TxnRequest, TxnResponse,
 };
-use apply::Reply;
+use apply::{Operations, Reply};
 use mvcc::{Bounded, RangeQuery, RangeResult, Read as _};
-use server::{Headers, Server};
+use prost::Message as _;
+use server::{Headers, Server, Told, describe};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -56,26 +61,33 @@ impl Kv {
     pub(crate) fn put(
         &self,
         request: PutRequest,
+        connection: &Connection,
         done: impl FnOnce(Result<PutResponse, Status>) + Send + 'static,
     ) {
         if let Err(refused) = self.check_put(&request) {
             return done(Err(refused));
         }
-        let headers = self.headers.clone();
+        let (headers, slow) = (self.headers.clone(), self.slow(Method::PUT, connection));
         let request = InternalRaftRequest { put: Some(request), ..Default::default() };
         self.server.submit(
             request,
-            Box::new(move |answer| {
-                done(match answer {
+            Box::new(move |Told { answer, took, data }| {
+                let outcome = match answer {
                     Ok(Reply::Put(mut response)) => {
                         fill(&headers, &mut response.header);
                         Ok(response)
                     }
                     Ok(_) => Err(mixed_up()),
                     Err(error) => Err(status(error)),
-                });
+                };
+                slow.log(took, || stats::put(&data, outcome.as_ref().ok()));
+                done(outcome);
             }),
         );
+    }
+
+    fn slow(&self, method: Method, connection: &Connection) -> Slow {
+        Slow::new(method.name(), self.server.config().warning_request, connection)
     }
 
     fn check_put(&self, request: &PutRequest) -> Result<(), Status> {
@@ -101,7 +113,8 @@ impl Kv {
             let query = RangeQuery { key, range_end, ..RangeQuery::default() };
             bytes = apply::range_bytes(&self.server.view(), &query);
         }
-        self.with_room(bytes, connection, |kv, held| {
+        let slow = self.slow(Method::DELETE_RANGE, connection);
+        self.with_room(bytes, connection, move |kv, held| {
             let held = match held {
                 Ok(held) => held,
                 Err(refused) => return done(Err(refused)),
@@ -110,15 +123,17 @@ impl Kv {
             let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
             kv.server.submit(
                 request,
-                Box::new(move |answer| {
-                    done(match answer {
+                Box::new(move |Told { answer, took, data }| {
+                    let outcome = match answer {
                         Ok(Reply::DeleteRange(mut answer)) => {
                             fill(&headers, &mut answer.header);
-                            Ok(Roomed { answer, held })
+                            Ok(answer)
                         }
                         Ok(_) => Err(mixed_up()),
                         Err(error) => Err(status(error)),
-                    });
+                    };
+                    slow.log(took, || stats::delete_range(&data, outcome.as_ref().ok()));
+                    done(outcome.map(|answer| Roomed { answer, held }));
                 }),
             );
         });
@@ -132,17 +147,25 @@ impl Kv {
     /// Reads keys.
     pub(crate) fn range(
         &self,
-        request: &RangeRequest,
+        request: RangeRequest,
         connection: &Arc<Connection>,
         done: impl FnOnce(Result<Roomed<RangeAnswer>, Status>) + Send + 'static,
     ) {
-        if let Err(refused) = self.check_range(request) {
+        if let Err(refused) = self.check_range(&request) {
             return done(Err(refused));
         }
-        let (query, connection) = (apply::range_query(request), Arc::clone(connection));
-        self.at_present(request.serializable, move |kv, present| match present {
-            Ok(()) => kv.read(query, &connection, done),
-            Err(refused) => done(Err(refused)),
+        let (serializable, connection) = (request.serializable, Arc::clone(connection));
+        let slow = self.slow(Method::RANGE, &connection);
+        let mut reading = Reading { request, timer: ReadTimer::start(), slow };
+        self.at_present(serializable, move |kv, present| match present {
+            Ok(waited) => {
+                reading.timer.agreed(waited);
+                kv.read(reading, &connection, done);
+            }
+            Err(refused) => {
+                reading.finish(&kv.server, Err(&refused));
+                done(Err(refused));
+            }
         });
     }
 
@@ -156,34 +179,32 @@ impl Kv {
     /// Answers a range from what is applied here, and a large one once there is room for it.
     fn read(
         &self,
-        query: RangeQuery,
+        reading: Reading,
         connection: &Arc<Connection>,
         done: impl FnOnce(Result<Roomed<RangeAnswer>, Status>) + Send + 'static,
     ) {
-        let answer = |headers: &Headers, result: RangeResult| RangeAnswer {
-            header: headers.at(result.revision),
-            result,
-        };
+        let query = apply::range_query(&reading.request);
         let bytes = match self.server.view().range_within(&query, SMALL_BYTES) {
-            Ok(Bounded::Answer(result)) => {
-                let answer = answer(&self.headers, result);
-                return done(Ok(Roomed { answer, held: None }));
-            }
             Ok(Bounded::Needs(bytes)) => bytes,
-            Err(error) => return done(Err(read_status(&error))),
+            Ok(Bounded::Answer(result)) => {
+                return done(reading.answer(self, Ok(result), None));
+            }
+            Err(error) => return done(reading.answer(self, Err(error), None)),
         };
         self.with_room(bytes, connection, move |kv, held| {
             let held = match held {
                 Ok(held) => held,
-                Err(refused) => return done(Err(refused)),
+                Err(refused) => {
+                    reading.finish(&kv.server, Err(&refused));
+                    return done(Err(refused));
+                }
             };
-            let (view, headers) = (kv.server.view(), kv.headers.clone());
+            let (view, kv) = (kv.server.view(), kv.clone());
+            let runtime = kv.runtime.clone();
             // It takes its time, in which this thread serves others.
-            kv.runtime.spawn_blocking(move || {
-                done(match view.range(&query) {
-                    Ok(result) => Ok(Roomed { answer: answer(&headers, result), held }),
-                    Err(error) => Err(read_status(&error)),
-                });
+            runtime.spawn_blocking(move || {
+                let result = view.range(&query);
+                done(reading.answer(&kv, result, held));
             });
         });
     }
@@ -199,36 +220,65 @@ impl Kv {
             return done(Err(refused));
         }
         let bytes = apply::answer_bytes(&self.server.view(), &request);
-        self.with_room(bytes, connection, |kv, held| {
+        let slow = self.slow(Method::TXN, connection);
+        self.with_room(bytes, connection, move |kv, held| {
             let held = match held {
                 Ok(held) => held,
                 Err(refused) => return done(Err(refused)),
             };
             let headers = kv.headers.clone();
-            let filled = move |mut answer: TxnResponse| {
-                fill(&headers, &mut answer.header);
-                Roomed { answer, held }
-            };
             if apply::is_read_only(&request) {
+                let mut timer = ReadTimer::start();
                 return kv.at_present(is_serializable(&request), move |kv, present| {
-                    done(present.and_then(|()| {
-                        let answer = apply::read(&kv.server.view(), &request);
-                        answer.map(filled).map_err(|error| read_status(&error))
+                    done(present.and_then(|waited| {
+                        timer.agreed(waited);
+                        let answer = kv.read_txn(&request, timer, slow)?;
+                        Ok(Roomed { answer, held })
                     }));
                 });
             }
             let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
             kv.server.submit(
                 request,
-                Box::new(move |answer| {
-                    done(match answer {
-                        Ok(Reply::Txn(answer)) => Ok(filled(answer)),
+                Box::new(move |Told { answer, took, data }| {
+                    let outcome = match answer {
+                        Ok(Reply::Txn(mut answer)) => {
+                            fill(&headers, &mut answer.header);
+                            Ok(answer)
+                        }
                         Ok(_) => Err(mixed_up()),
                         Err(error) => Err(status(error)),
-                    });
+                    };
+                    slow.log(took, || stats::logged_txn(&data, outcome.as_ref().ok()));
+                    done(outcome.map(|answer| Roomed { answer, held }));
                 }),
             );
         });
+    }
+
+    /// Answers a transaction that only reads from what is applied here.
+    fn read_txn(
+        &self,
+        request: &TxnRequest,
+        timer: ReadTimer,
+        slow: Slow,
+    ) -> Result<TxnResponse, Status> {
+        let mut done = Operations::default();
+        let mut answer = apply::read(&self.server.view(), request, &mut done);
+        if let Ok(answer) = &mut answer {
+            fill(&self.headers, &mut answer.header);
+        }
+        // Compat: only the reading is timed.
+        let took = timer.took();
+        let reading = took.reading.unwrap_or_default();
+        slow::read_only_txn(&self.server, &done, answer.is_ok(), reading);
+        let error = answer.as_ref().err().map(ToString::to_string);
+        slow::log_read(&self.server, reading, "read-only txn ", error.as_deref(), || {
+            let said = answer.as_ref().map(|answer| format!("size:{}", answer.encoded_len()));
+            (describe::txn(request), said.unwrap_or_default())
+        });
+        slow.log(took.whole, || stats::txn(request, answer.as_ref().ok()));
+        answer.map_err(|error| read_status(&error))
     }
 
     fn check_txn(&self, request: &TxnRequest) -> Result<(), Status> {
@@ -238,20 +288,20 @@ impl Kv {
     }
 
     /// Goes on once what is applied here is no older than this call; at once if that does not
-    /// matter.
+    /// matter. `then` is told whether it had to wait.
     fn at_present(
         &self,
         serializable: bool,
-        then: impl FnOnce(&Self, Result<(), Status>) + Send + 'static,
+        then: impl FnOnce(&Self, Result<bool, Status>) + Send + 'static,
     ) {
         if serializable || self.server.decides_alone() {
-            return then(self, Ok(()));
+            return then(self, Ok(false));
         }
         let kv = self.clone();
-        self.server.confirm(Box::new(move |confirmed| {
+        self.server.confirm(Box::new(move |its| {
             // Whoever confirms has others to tell.
             let runtime = kv.runtime.clone();
-            runtime.spawn(async move { then(&kv, confirmed.map(drop).map_err(status)) });
+            runtime.spawn(async move { then(&kv, its.answer.map(|_| true).map_err(status)) });
         }));
     }
 
@@ -282,6 +332,46 @@ impl Kv {
             return Ok(None);
         }
         self.budget.hold(connection, bytes).await.map(Some)
+    }
+}
+
+/// A range under way.
+struct Reading {
+    request: RangeRequest,
+    timer: ReadTimer,
+    slow: Slow,
+}
+
+impl Reading {
+    /// It was found, or not.
+    fn answer(
+        self,
+        kv: &Kv,
+        found: mvcc::Result<RangeResult>,
+        held: Option<Held>,
+    ) -> Result<Roomed<RangeAnswer>, Status> {
+        let found = found.map_err(|error| read_status(&error));
+        let found = found.map(|result| {
+            let header = kv.headers.at(result.revision);
+            RangeAnswer { header, result }
+        });
+        self.finish(&kv.server, found.as_ref());
+        found.map(|answer| Roomed { answer, held })
+    }
+
+    /// Counts it, and logs it if it took long.
+    fn finish(self, server: &Server, found: Result<&RangeAnswer, &Status>) {
+        let took = self.timer.took();
+        slow::range(server, took, found.is_ok());
+        let error = found.err().map(Status::message);
+        slow::log_read(server, took.whole, "read-only range ", error, || {
+            let said = found.map(|answer| {
+                let (count, size) = (answer.result.records.len(), range_len(answer));
+                format!("range_response_count:{count} size:{size}")
+            });
+            (describe::range(&self.request), said.unwrap_or_default())
+        });
+        self.slow.log(took.whole, || stats::range(&self.request, found.ok()));
     }
 }
 

@@ -91,9 +91,8 @@ impl maintenance_server::Maintenance for Maintenance {
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Answer<HashKvResponse> {
         voters::check(&self.server)?;
         let revision = request.into_inner().revision;
-        let view = self.server.view();
-        let hashing = tokio::task::spawn_blocking(move || view.hash_by_revision(revision));
-        let hash = hashing.await.map_err(|_| Status::internal("hashing was cut short"))?;
+        let hash = self.server.hash_by_revision(revision).await;
+        let hash = hash.ok_or_else(|| Status::internal("hashing was cut short"))?;
         let hash = hash.map_err(|error| read_status(&error))?;
         let mut response = HashKvResponse {
             header: None,

@@ -14,6 +14,7 @@ mod lease;
 mod lock;
 mod maintenance;
 mod service;
+mod stats;
 mod status;
 mod voters;
 pub(crate) mod watch;

@@ -25,8 +25,9 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl kv_server::Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Answer<RangeResponse> {
+        let (_, extensions, request) = request.into_parts();
         let (done, answer) = told();
-        self.0.range(request.get_ref(), &connection(request.extensions()), done);
+        self.0.range(request, &connection(&extensions), done);
         let Roomed { answer, held } = awaited(answer).await?;
         Ok(holding(answer.into(), held))
     }
@@ -64,8 +65,9 @@ impl kv_server::Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Answer<PutResponse> {
+        let (_, extensions, request) = request.into_parts();
         let (done, answer) = told();
-        self.0.put(request.into_inner(), done);
+        self.0.put(request, &connection(&extensions), done);
         Ok(Response::new(awaited(answer).await?))
     }
 

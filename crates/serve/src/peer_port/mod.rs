@@ -1,6 +1,6 @@
 //! What the peer port serves beside the peer protocol: who the members are, the version, the
-//! hash by which members compare their keys; and on the leader what the others ask it for their
-//! clients.
+//! hash by which members compare their keys, whether a downgrade is under way; and on the leader
+//! what the others ask it for their clients.
 //!
 //! Source: etcd `server/etcdserver/api/etcdhttp/peer.go`, `server/etcdserver/corrupt.go`.
 
@@ -32,6 +32,7 @@ impl Others for PeerPaths {
                 "/version" => get_only(&request, || version(server)),
                 "/members" => get_only(&request, || members(server)),
                 "/members/hashkv" => hash_kv(server, request).await,
+                "/downgrade/enabled" => downgrade_enabled(server, &request).await,
                 "/leases" => leader::renew(server, request).await,
                 "/leases/internal" => leader::lease_times(server, request).await,
                 path => match path.strip_prefix("/members/promote/") {
@@ -63,6 +64,21 @@ fn version(server: &Server) -> Response<ResponseBody> {
 fn members(server: &Server) -> Response<ResponseBody> {
     let cluster = server.cluster();
     body(StatusCode::OK, member::members_json(cluster.members()))
+}
+
+/// Whether the cluster is going back to an earlier version; members ask for it once they start.
+async fn downgrade_enabled(server: &Server, request: &Request<Incoming>) -> Response<ResponseBody> {
+    if request.method() != Method::GET {
+        return not_allowed("GET");
+    }
+    if let Err(why) = server.linearizable().await {
+        let text = format!("failed linearized read: {why}");
+        return error(StatusCode::INTERNAL_SERVER_ERROR, &text);
+    }
+    let enabled = server.cluster().downgrade().target.is_some();
+    let mut response = body(StatusCode::OK, enabled.to_string());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
 }
 
 /// As Go writes it into JSON.
@@ -97,8 +113,7 @@ async fn hash_kv(server: &Server, request: Request<Incoming>) -> Response<Respon
     };
     let view = server.view();
     let present = view.revision();
-    let hashing = tokio::task::spawn_blocking(move || view.hash_by_revision(revision));
-    let Ok(hashed) = hashing.await else {
+    let Some(hashed) = server.hash_by_revision(revision).await else {
         return error(StatusCode::INTERNAL_SERVER_ERROR, "hashing was cut short");
     };
     match hashed {

@@ -50,6 +50,8 @@ pub(crate) struct Hub<O> {
     ranges: BTreeMap<(Bytes, Bytes), BTreeSet<Place>>,
     /// Watchers behind, in turn.
     behind: VecDeque<Place>,
+    /// Watchers of all streams.
+    watchers: usize,
     revision: i64,
     compacted: i64,
 }
@@ -78,6 +80,7 @@ impl<O: WatchOutbox> Hub<O> {
             keys: HashMap::new(),
             ranges: BTreeMap::new(),
             behind: VecDeque::new(),
+            watchers: 0,
             revision,
             compacted,
         }
@@ -91,10 +94,16 @@ impl<O: WatchOutbox> Hub<O> {
 
     pub(crate) fn close(&mut self, id: u64) {
         let Some(stream) = self.streams.remove(&id) else { return };
+        self.watchers -= stream.watchers.len();
         for (watch_id, watcher) in &stream.watchers {
             self.forget((id, *watch_id), &watcher.options);
         }
         self.behind.retain(|place| place.0 != id);
+    }
+
+    /// How many streams and watchers there are, and how many watchers are behind.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        [self.streams.len(), self.watchers, self.behind.len()]
     }
 
     /// Whether some watcher is behind.
@@ -109,6 +118,7 @@ impl<O: WatchOutbox> Hub<O> {
                 let Some(stream) = self.streams.get_mut(&id) else { return };
                 // Compat: one that is not there is not answered.
                 let Some(watcher) = stream.watchers.remove(&watch_id) else { return };
+                self.watchers -= 1;
                 let revision = self.revision;
                 stream.say(WatchItem::Canceled { watch_id, revision, compact_revision: 0 });
                 self.forget((id, watch_id), &watcher.options);
@@ -155,6 +165,7 @@ impl<O: WatchOutbox> Hub<O> {
         stream.say(WatchItem::Created { watch_id, revision });
         let watcher = Watcher { options: options.clone(), next, synced, told: false };
         stream.watchers.insert(watch_id, watcher);
+        self.watchers += 1;
         if synced {
             self.remember((id, watch_id), &options);
         } else {

@@ -119,6 +119,12 @@ pub enum WatchItem {
 }
 
 impl WatchItem {
+    /// How many events it has.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        if let Self::Events { events, .. } = self { events.list().len() } else { 0 }
+    }
+
     /// Bytes of the records in it.
     #[must_use]
     pub fn bytes(&self) -> usize {

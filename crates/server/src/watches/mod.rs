@@ -5,9 +5,13 @@
 
 mod hub;
 mod item;
+mod stage;
 
 pub use item::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
+pub use stage::WatchStage;
 
+use crate::metrics::{Metrics, StreamEvents, Watching};
+use crate::shared::Shared;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hub::{Command, Hub};
 use mvcc::{Changes, View, Views};
@@ -109,12 +113,14 @@ pub struct WatchStream {
     items: mpsc::Receiver<WatchItem>,
     /// Bytes in `items`.
     bytes: Arc<AtomicUsize>,
+    numbers: Arc<StreamEvents>,
 }
 
 /// The way to a stream's client: what does not fit into items or bytes is given back.
 struct StreamOutbox {
     items: mpsc::Sender<WatchItem>,
     bytes: Arc<AtomicUsize>,
+    numbers: Arc<StreamEvents>,
 }
 
 /// One client's watchers, whose items go where it wants them; they are gone when it is dropped.
@@ -148,8 +154,16 @@ impl crate::Server {
     pub fn watch_stream(&self) -> WatchStream {
         let (sender, items) = mpsc::channel(OUTBOX_MAX);
         let bytes = Arc::<AtomicUsize>::default();
-        let outbox = StreamOutbox { items: sender, bytes: Arc::clone(&bytes) };
-        WatchStream { handle: self.watch_to(Box::new(outbox)), items, bytes }
+        let numbers = self.stream_events();
+        let (its_bytes, its_numbers) = (Arc::clone(&bytes), Arc::clone(&numbers));
+        let outbox = StreamOutbox { items: sender, bytes: its_bytes, numbers: its_numbers };
+        WatchStream { handle: self.watch_to(Box::new(outbox)), items, bytes, numbers }
+    }
+
+    /// Counts the events of one stream: what its outbox takes, and what goes to its client.
+    #[must_use]
+    pub fn stream_events(&self) -> Arc<StreamEvents> {
+        Arc::new(StreamEvents::new(&self.shared.metrics))
     }
 
     /// A stream without watchers, whose items go to `outbox`. It is dropped when the member stops,
@@ -185,6 +199,7 @@ impl WatchStream {
     pub async fn next(&mut self) -> Option<WatchItem> {
         let item = self.items.recv().await?;
         self.bytes.fetch_sub(item.bytes(), Ordering::Relaxed);
+        self.numbers.sent(item.events());
         Some(item)
     }
 }
@@ -243,37 +258,56 @@ impl WatchOutbox for StreamOutbox {
         if !self.has_room() {
             return Err(item);
         }
-        let bytes = item.bytes();
+        let (bytes, events) = (item.bytes(), item.events());
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.items.try_send(item).map_err(|error| {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            match error {
-                TrySendError::Full(item) | TrySendError::Closed(item) => item,
+        match self.items.try_send(item) {
+            Ok(()) => {
+                self.numbers.offered(events);
+                Ok(())
             }
-        })
+            Err(TrySendError::Full(item) | TrySendError::Closed(item)) => {
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                Err(item)
+            }
+        }
     }
 }
 
 /// The stage with the way to it, for a store that stands at `revision`.
 pub(crate) fn stage(
-    views: Views,
+    shared: &Arc<Shared>,
     revision: i64,
     compacted: i64,
-) -> (Watches, ChangesSender, WatchStage) {
+) -> (Watches, ChangesSender, HubStage) {
     let (inbox_tx, inbox) = bounded(INBOX_MAX);
-    let stage = WatchStage { hub: Hub::new(revision, compacted), views, inbox };
+    let stage = HubStage {
+        hub: Hub::new(revision, compacted),
+        views: shared.views.clone(),
+        metrics: Arc::clone(&shared.metrics),
+        inbox,
+    };
     let watches = Watches { inbox: inbox_tx.clone(), ids: Arc::default() };
     (watches, ChangesSender { inbox: inbox_tx }, stage)
 }
 
+/// How many streams, watchers and watchers behind there are.
+fn show(counts: [usize; 3], metrics: &Watching) {
+    let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let [streams, watchers, behind] = counts.map(signed);
+    metrics.streams.set(streams);
+    metrics.watchers.set(watchers);
+    metrics.behind.set(behind);
+}
+
 /// The hub with its ways in.
-pub(crate) struct WatchStage {
+pub(crate) struct HubStage {
     hub: Hub<Box<dyn WatchOutbox>>,
     views: Views,
+    metrics: Arc<Metrics>,
     inbox: Receiver<Input>,
 }
 
-impl WatchStage {
+impl HubStage {
     /// Whether something has come.
     pub(crate) fn has_inputs(&self) -> bool {
         !self.inbox.is_empty()
@@ -327,12 +361,13 @@ impl WatchStage {
             if stuck_until.is_none_or(|until| until <= Instant::now()) {
                 stuck_until = self.catch_up().then(|| Instant::now() + RETRY);
             }
+            show(self.hub.counts(), &self.metrics.watches);
         }
     }
 }
 
 /// Starts the thread.
-pub(crate) fn spawn(stage: WatchStage) -> JoinHandle<()> {
+pub(crate) fn spawn(stage: HubStage) -> JoinHandle<()> {
     let thread = std::thread::Builder::new().name("watch".to_owned());
     thread.spawn(move || stage.run()).expect("the system can start a thread")
 }

@@ -14,7 +14,8 @@ use prost::Message;
 use std::path::Path;
 
 /// The content of a `.snap` file.
-pub(crate) fn encode(snapshot: &raftpb::Snapshot) -> Vec<u8> {
+#[must_use]
+pub fn encode(snapshot: &raftpb::Snapshot) -> Vec<u8> {
     let data = snapshot.encode_to_vec();
     let mut file = Vec::with_capacity(data.len() + 16);
     file.push(0x08);

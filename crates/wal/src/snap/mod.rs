@@ -18,6 +18,8 @@
 mod db;
 mod envelope;
 
+pub use envelope::encode;
+
 use crate::planted::{self, Bug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,12 +93,20 @@ impl Snapshotter {
     /// # Errors
     /// [`Error::Disk`]; the file is then removed if the disk allows.
     pub fn save_snap(&self, snapshot: &raftpb::Snapshot) -> Result<()> {
+        self.save_encoded(snapshot, &encode(snapshot))
+    }
+
+    /// The same for one that [`encode`] put into bytes.
+    ///
+    /// # Errors
+    /// As [`Snapshotter::save_snap`].
+    pub fn save_encoded(&self, snapshot: &raftpb::Snapshot, bytes: &[u8]) -> Result<()> {
         let metadata = snapshot.metadata.clone().unwrap_or_default();
         if metadata.index() == 0 {
             return Ok(());
         }
         let path = self.dir.join(snap_name(metadata.term(), metadata.index()));
-        let written = self.write(&path, &envelope::encode(snapshot));
+        let written = self.write(&path, bytes);
         if written.is_err()
             && let Err(error) = self.fs.remove(&path)
         {

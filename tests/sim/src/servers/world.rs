@@ -408,9 +408,10 @@ impl World {
 
     /// A way for the answer to a client's request.
     pub(crate) fn waiter(&self, client: usize, seq: u64) -> server::Waiter {
-        let told = Arc::clone(&self.told);
-        Box::new(move |answer| {
-            told.lock().unwrap_or_else(PoisonError::into_inner).push((client, seq, answer));
+        let all = Arc::clone(&self.told);
+        Box::new(move |its| {
+            let told = (client, seq, its.answer);
+            all.lock().unwrap_or_else(PoisonError::into_inner).push(told);
         })
     }
 
