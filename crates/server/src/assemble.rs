@@ -13,7 +13,7 @@ use crate::shared::{Clock, Shared};
 use crate::snapshot::Maker;
 use crate::start::{ApplyOutside, DriverOutside};
 use crate::store_loop::{self, Closed, StoreRequest, StoreStage};
-use crate::threads::{self, DriverPorts, INBOX_MAX, LogStage, Stages, Turns, WalSnapshot};
+use crate::threads::{self, DriverPorts, Inbox, LogStage, Stages, Turns, WalSnapshot};
 use crate::waiters::Waiters;
 use crate::watches::{self, HubStage, Watches};
 use api::etcdserverpb::AlarmType;
@@ -85,7 +85,7 @@ pub(crate) fn assemble<P: Peers>(
     connect: impl FnOnce(&Arc<Shared>) -> P,
 ) -> Parts<P> {
     let Booted { id, cluster_id, raw, wal, snapshotter, dirs, restored, .. } = booted;
-    let (inbox_tx, inbox) = bounded(INBOX_MAX);
+    let (inbox_tx, inbox) = Inbox::channel();
     let (appends_tx, appends) = threads::work_channel();
     let (applies_tx, applies) = threads::work_channel();
     let (done_tx, done) = threads::done_channel();

@@ -39,7 +39,7 @@ const READ_RETRY_TICKS: u32 = 5;
 /// `None` from a member that does not lead.
 pub(crate) type Matches = Option<(Option<u64>, u64)>;
 
-/// What the driver is told.
+/// What the driver is told. What is rare and large is in a box: thousands of these wait at times.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Time passes.
@@ -77,14 +77,14 @@ pub(crate) enum Input {
         answer: oneshot::Sender<raft::Status>,
     },
     /// From a peer.
-    Step(Message),
+    Step(Box<Message>),
     /// What was appended is durable.
-    Appended(Message),
+    Appended(Box<Message>),
     /// What was applied is visible.
     Applied(Applied),
     /// The log up to here is in a snapshot.
     Compact {
-        snapshot: Snapshot,
+        snapshot: Box<Snapshot>,
         keep: u64,
     },
     Unreachable(u64),
@@ -275,12 +275,12 @@ impl Driver {
                 let _ = answer.send(self.raw.status());
             }
             Input::Step(message) if message.r#type() == MessageType::MsgProp => {
-                self.step_proposal(self.ticks + u64::from(self.request_ticks), message);
+                self.step_proposal(self.ticks + u64::from(self.request_ticks), *message);
             }
-            Input::Step(message) => self.step_raft(message),
-            Input::Appended(message) => self.take_appended(message, out),
+            Input::Step(message) => self.step_raft(*message),
+            Input::Appended(message) => self.take_appended(*message, out),
             Input::Applied(applied) => self.take_applied(applied, out),
-            Input::Compact { snapshot, keep } => self.compact(snapshot, keep),
+            Input::Compact { snapshot, keep } => self.compact(*snapshot, keep),
             Input::Unreachable(id) => self.raw.report_unreachable(id),
             Input::SnapshotSent { to, status } => self.raw.report_snapshot(to, status),
         }

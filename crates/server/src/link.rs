@@ -58,7 +58,7 @@ impl peer::Raft for Link {
                 return Err(ProcessError { reason: "the sender was removed".to_owned() });
             }
             let busy = |_| ProcessError { reason: "the member is busy".to_owned() };
-            shared.inbox.try_send(Input::Step(message)).map_err(busy)
+            shared.inbox.try_send(Input::Step(Box::new(message))).map_err(busy)
         })
     }
 

@@ -2,9 +2,9 @@
 
 use crate::apply_loop::ApplyInput;
 use crate::bootstrap::Dirs;
-use crate::driver::Input;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
+use crate::threads::Inbox;
 use crate::waiters::Waiters;
 use crate::{Config, Error};
 use api::etcdserverpb::AlarmMember;
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub metrics: Arc<Metrics>,
     pub ids: Ids,
     pub waiters: Waiters,
-    pub inbox: Sender<Input>,
+    pub inbox: Inbox,
     pub apply: Sender<ApplyInput>,
     pub views: mvcc::Views,
     /// The store of now.

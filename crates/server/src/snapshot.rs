@@ -68,7 +68,7 @@ impl Maker {
     pub(crate) fn recorded(&mut self, saved: Saved) {
         let (index, keep) = (saved.snapshot.index(), self.shared.config.snapshot_catch_up_entries);
         self.last = index;
-        let compact = Input::Compact { snapshot: saved.snapshot, keep };
+        let compact = Input::Compact { snapshot: Box::new(saved.snapshot), keep };
         if self.shared.inbox.try_send(compact).is_err() {
             // Entries stay in memory until the next one.
             tracing::warn!("raft is too busy to drop entries");
@@ -112,6 +112,8 @@ impl Snapshots {
     /// Runs until the member stops.
     pub(crate) async fn run(mut self) {
         let mut applied = self.maker.shared.applied.subscribe();
+        // A member may have ended between writing one and removing those before it.
+        self.purge().await;
         loop {
             let due = self.maker.due();
             if applied.wait_for(|applied| *applied > due).await.is_err() {
@@ -125,6 +127,15 @@ impl Snapshots {
                 );
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
+        }
+    }
+
+    async fn purge(&self) {
+        let maker = self.maker.clone();
+        if let Err(error) = off_thread(move || maker.purge()).await {
+            // They are in the way of nothing.
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "failed to remove files that nobody needs");
         }
     }
 

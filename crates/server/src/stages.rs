@@ -384,7 +384,7 @@ impl Member {
 
     /// A message has come from another member.
     pub fn receive(&mut self, message: Message) {
-        self.tell(Input::Step(message));
+        self.tell(Input::Step(Box::new(message)));
     }
 
     /// The database of a snapshot comes in; its message is to be received once it is here.

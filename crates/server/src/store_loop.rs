@@ -16,8 +16,9 @@ const PERIOD: Duration = Duration::from_millis(5);
 /// How often it looks if there is something to write.
 const IDLE_PERIOD: Duration = Duration::from_millis(50);
 
-/// Bytes of old segments read in one step of a rewrite: at this period, 200 MB/s at most.
-const REWRITE_BYTES: u64 = 1 << 20;
+/// Bytes of old segments read in one step of a rewrite: at this period, 50 MB/s at most. More would
+/// fill the disk's queue, behind which the log's syncs would wait.
+const REWRITE_BYTES: u64 = 256 << 10;
 
 /// Requests waiting, at most.
 pub(crate) const REQUESTS_MAX: usize = 64;

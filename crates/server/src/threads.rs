@@ -22,7 +22,9 @@ use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::snapshot::save_snap;
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
+use crossbeam_channel::{
+    Receiver, SendError, Sender, TrySendError, bounded, never, select, tick, unbounded,
+};
 use raftpb::{HardState, Message, Snapshot};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +34,7 @@ use wal::snap::Snapshotter;
 use wal::stage::{Append, WalStage};
 
 /// Requests and messages on their way into raft, at most; whoever comes then is refused or waits.
-pub(crate) const INBOX_MAX: usize = 16_384;
+const INBOX_MAX: usize = 16_384;
 
 /// Inputs taken at once, at most, so that time and answers are not kept waiting.
 const BATCH_MAX: usize = 1024;
@@ -52,6 +54,27 @@ pub(crate) struct DriverPorts {
     pub applies: Sender<Message>,
     /// Closes when the member stops.
     pub stop: Receiver<()>,
+}
+
+/// The way into the driver. Its memory is taken as it is needed: an idle member has none of it.
+#[derive(Debug)]
+pub(crate) struct Inbox(Sender<Input>);
+
+impl Inbox {
+    #[allow(clippy::disallowed_methods, reason = "what is handed in is counted below")]
+    pub(crate) fn channel() -> (Self, Receiver<Input>) {
+        let (sender, receiver) = unbounded();
+        (Self(sender), receiver)
+    }
+
+    /// Hands an input in, or back if there is no room. Threads that do so at once may exceed the
+    /// room by one each.
+    pub(crate) fn try_send(&self, input: Input) -> Result<(), TrySendError<Input>> {
+        if self.0.len() >= INBOX_MAX {
+            return Err(TrySendError::Full(input));
+        }
+        self.0.send(input).map_err(|SendError(input)| TrySendError::Disconnected(input))
+    }
 }
 
 /// A channel that wakes a stage's thread.
@@ -233,7 +256,7 @@ impl Stage for LogStage {
         self.durable.store(self.stage.wal_mut().last_index(), Ordering::Release);
         for message in finished {
             // A driver that is gone needs no answer.
-            let _ = self.done.send(Input::Appended(message));
+            let _ = self.done.send(Input::Appended(Box::new(message)));
         }
         if self.stage.wal_mut().wants_segment() {
             // If there is no room, the thread has yet to look.

@@ -45,18 +45,18 @@ fn acknowledged(out: &Outbox) -> Vec<u64> {
 #[test]
 fn raft_hears_of_a_snapshot_before_it_hears_of_entries_behind_it() {
     let mut driver = driver();
-    let mut first = step(&mut driver, Input::Step(snapshot())).appends;
+    let mut first = step(&mut driver, Input::Step(Box::new(snapshot()))).appends;
     let entry = Entry { index: Some(11), term: Some(2), ..Entry::default() };
     let (index, log_term, commit) = (Some(10), Some(2), Some(10));
     let append = from_leader(MessageType::MsgApp);
     let append = Message { entries: vec![entry], index, log_term, commit, ..append };
-    let mut second = step(&mut driver, Input::Step(append)).appends;
+    let mut second = step(&mut driver, Input::Step(Box::new(append))).appends;
 
-    let applies = step(&mut driver, Input::Appended(first.remove(0))).applies;
-    let out = step(&mut driver, Input::Appended(second.remove(0)));
+    let applies = step(&mut driver, Input::Appended(Box::new(first.remove(0)))).applies;
+    let out = step(&mut driver, Input::Appended(Box::new(second.remove(0))));
     assert_eq!(acknowledged(&out), [0; 0], "the snapshot is not in place yet");
     let heartbeat = Message { commit: Some(11), ..from_leader(MessageType::MsgHeartbeat) };
-    step(&mut driver, Input::Step(heartbeat));
+    step(&mut driver, Input::Step(Box::new(heartbeat)));
     assert_eq!(driver.progress().last_index, 11);
 
     let responses = applies[0].responses.clone();
@@ -67,7 +67,7 @@ fn raft_hears_of_a_snapshot_before_it_hears_of_entries_behind_it() {
 #[test]
 fn what_only_a_leader_may_ask_for_is_not_passed_on() {
     let mut driver = driver();
-    step(&mut driver, Input::Step(from_leader(MessageType::MsgHeartbeat)));
+    step(&mut driver, Input::Step(Box::new(from_leader(MessageType::MsgHeartbeat))));
     assert_eq!(driver.progress().lead, 2);
     let out = step(&mut driver, Input::ProposeAsLeader { id: 7, data: "revoke".into() });
     assert!(out.to_peers.iter().all(|message| message.r#type() != MessageType::MsgProp));
