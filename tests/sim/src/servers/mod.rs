@@ -3,7 +3,7 @@
 //!
 //! The members are the production ones (`server::stages`): raft, log, state machine, store,
 //! watches, leases, snapshots as databases. The world decides which stage of which member does its
-//! next step, and when. Beside them a plain model ([`model`]) applies the log as it is committed:
+//! next step, and when. Beside them a plain model (`model.rs`) applies the log as it is committed:
 //! every answer, every event of a watch and every member's state is compared with it. Start at
 //! [`run`]; `world.rs` has the events.
 //!
