@@ -205,6 +205,17 @@ const LINES: &[Line] = &[
         title: "each planted bug of the server is found, and silent when off",
         steps: &["cargo xtask test -p quorate-sim --features planted-bugs --test planted"],
     },
+    Line {
+        id: "6.3",
+        title: "three members killed, cut off and slowed under load, and the real etcd likewise",
+        steps: &[
+            "QUORATE_FAULT_KILLS=200 QUORATE_FAULT_KILLS_ALL=50 QUORATE_FAULT_SECONDS=1200 \
+             cargo xtask test -p quorate-process --test faults",
+            "QUORATE_SUBJECT=\"$PWD/target/peers/etcd-3.7.1/etcd\" \
+             QUORATE_FAULT_KILLS=200 QUORATE_FAULT_KILLS_ALL=50 QUORATE_FAULT_SECONDS=1200 \
+             cargo xtask test -p quorate-process --test faults",
+        ],
+    },
 ];
 
 /// Lines of a step's output that are shown again under its figure.

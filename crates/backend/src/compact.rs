@@ -167,11 +167,12 @@ impl Compactor {
         if let Some(place) = self.next_of_sweep(&files, horizon) {
             return Some(self.around(&files, place));
         }
-        let waste = |place: &usize| files[*place].waste_percent();
-        let is_sparse = |place: &usize| waste(place) >= self.options.rewrite_percent;
-        let mut sparse: Vec<usize> = (0..files.len()).filter(is_sparse).collect();
-        sparse.sort_by_key(|place| std::cmp::Reverse(waste(place)));
-        let mut inputs = sparse.into_iter().map(|place| self.around(&files, place));
+        // Looked at once: the writer counts on meanwhile, and an order needs figures that stand.
+        let waste = files.iter().map(|file| file.waste_percent()).enumerate();
+        let mut sparse: Vec<(usize, u64)> =
+            waste.filter(|(_, waste)| *waste >= self.options.rewrite_percent).collect();
+        sparse.sort_by_key(|(_, waste)| std::cmp::Reverse(*waste));
+        let mut inputs = sparse.into_iter().map(|(place, _)| self.around(&files, place));
         // A file that was rewritten and has nothing dead would come out as it is, for ever:
         // a small one wastes a good part of itself on its heads.
         inputs.find(|inputs| match &**inputs {
