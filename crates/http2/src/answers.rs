@@ -13,7 +13,7 @@
 use crate::body::Window;
 use crate::cut::PREFIX_LEN;
 use crate::error::Reason;
-use crate::handler::Answer;
+use crate::handler::{Answer, Parts};
 use crate::status::Status;
 use crate::streams::Key;
 use bytes::Bytes;
@@ -53,6 +53,12 @@ impl<A: Answer> Answers<A> {
         self.line.post(Post::Answer { answer, len });
     }
 
+    /// Sends a message of `len` bytes that is made while it is sent, and ends the call well.
+    pub fn answer_in_parts(mut self, parts: impl Parts, len: usize) {
+        self.settled = true;
+        self.line.post(Post::Parts { parts: Box::new(parts), len });
+    }
+
     /// Ends the call.
     pub fn finish(mut self, status: Status) {
         self.settled = true;
@@ -65,7 +71,7 @@ impl<A: Answer> Answers<A> {
         self.line.closed.load(Ordering::Acquire)
     }
 
-    /// Bytes of messages that wait for this client to take them.
+    /// Bytes of messages that wait in memory for this client to take them.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.line.queued.load(Ordering::Relaxed)
@@ -244,6 +250,8 @@ pub(crate) enum Post<A> {
     Message { answer: A, len: usize },
     /// The same, and the end of the call.
     Answer { answer: A, len: usize },
+    /// A message of `len` bytes of which nothing is made yet, and the end of the call.
+    Parts { parts: Box<dyn Parts>, len: usize },
     /// The end of a call.
     Finish(Status),
     /// Nobody is left who could end it.

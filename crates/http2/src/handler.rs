@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::head::Head;
 use crate::status::{Code, Status};
 use bytes::Bytes;
+use std::fmt;
 
 /// What fast calls are told to; one for each connection.
 pub trait Handler: Send + 'static {
@@ -32,8 +33,9 @@ pub trait Handler: Send + 'static {
     /// The client has sent its last message. Not called for unary calls.
     fn half_closed(&mut self, call: &mut Self::Call);
 
-    /// An answer of so many bytes is about to be encoded for the client.
-    fn sent(&mut self, call: &mut Self::Call, answer: &Self::Answer, bytes: usize) {
+    /// An answer of so many bytes is about to be encoded for the client; none if it is one in
+    /// parts, of which the first is there.
+    fn sent(&mut self, call: &mut Self::Call, answer: Option<&Self::Answer>, bytes: usize) {
         let _ = (call, answer, bytes);
     }
 
@@ -65,6 +67,21 @@ pub trait Answer: Send + 'static {
 
     /// Writes the message.
     fn encode(self, out: &mut Buffer);
+}
+
+/// A message that is made as the client takes it, a part at a time: nothing of it is in memory but
+/// the part that is on its way, so that a large message costs no more than a small one.
+///
+/// It is asked in the connection's task for the next part when the windows and the transport want
+/// one, and dropped behind the last, or as soon as the call is over. It must not block for long.
+pub trait Parts: fmt::Debug + Send + 'static {
+    /// Writes the next part: at least a byte, and no more than what is left of the message. What
+    /// it writes is in memory until the client takes it: some tens of KiB are enough at once.
+    ///
+    /// # Errors
+    /// There is no next part. If this is the first one, the call ends with the status; else it is
+    /// too late for one, and the stream is reset.
+    fn next(&mut self, out: &mut Buffer) -> Result<(), Status>;
 }
 
 /// Bytes that are a message already.

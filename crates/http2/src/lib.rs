@@ -47,7 +47,7 @@ pub use body::{Body, BodyError};
 pub use buffer::Buffer;
 pub use driver::Service;
 pub use error::{Error, Reason};
-pub use handler::{Answer, Handler, NoFastCalls, Route};
+pub use handler::{Answer, Handler, NoFastCalls, Parts, Route};
 pub use head::Head;
 pub use options::Options;
 pub use serve::serve;

@@ -4,7 +4,10 @@
 //! - An id that is over stays in the list until half of it is such: the price of its removal is
 //!   shared by many.
 
+use crate::buffer::Buffer;
 use crate::flow::{Inflow, Outflow};
+use crate::handler::Parts;
+use crate::status::Status;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -36,8 +39,44 @@ pub(crate) struct Stream<T> {
     /// What waits for the windows.
     pub(crate) queue: VecDeque<Bytes>,
     pub(crate) queued: usize,
-    /// What comes after the queue.
+    /// What comes after the queue and is not made yet.
+    pub(crate) rest: Option<Rest>,
+    /// What comes after that.
     pub(crate) end: End,
+}
+
+impl<T> Stream<T> {
+    /// Whether something waits, or is to be made.
+    pub(crate) fn has_more(&self) -> bool {
+        self.queued > 0 || self.rest.is_some()
+    }
+}
+
+/// The rest of a message that is made in parts.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    parts: Box<dyn Parts>,
+    /// Bytes that are left of it, at least one.
+    left: usize,
+}
+
+impl Rest {
+    pub(crate) fn new(parts: Box<dyn Parts>, len: usize) -> Self {
+        Self { parts, left: len }
+    }
+
+    /// Adds the next part to `out`. Returns what is left then.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn next(mut self, out: &mut Buffer) -> Result<Option<Self>, Status> {
+        let before = out.len();
+        self.parts.next(out)?;
+        let len = out.len() - before;
+        assert!((1..=self.left).contains(&len), "a message has the length that it said");
+        self.left -= len;
+        Ok((self.left > 0).then_some(self))
+    }
 }
 
 /// What comes after the last byte.
@@ -152,6 +191,7 @@ mod tests {
             promised: None,
             queue: VecDeque::new(),
             queued: 0,
+            rest: None,
             end: End::Open,
         }
     }

@@ -139,6 +139,7 @@ impl<T: Owner> Connection<T> {
             promised: promised.unwrap_or_default(),
             queue: VecDeque::new(),
             queued: 0,
+            rest: None,
             end: End::Open,
         });
         debug_assert!(self.phase == Phase::Open, "SETTINGS come before requests");

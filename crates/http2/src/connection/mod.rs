@@ -29,6 +29,7 @@ use crate::frame::{self, FrameHead};
 use crate::hpack::decode::Decoder;
 use crate::hpack::fields::Fields;
 use crate::options::Options;
+use crate::status::Code;
 use crate::streams::{Key, Stream, Streams};
 use alive::Alive;
 use away::Away;
@@ -72,8 +73,14 @@ pub(crate) struct Connection<T> {
 
 /// What the user of a connection keeps with a stream.
 pub(crate) trait Owner: Default {
+    /// So many bytes that were made of a message in parts wait.
+    fn waits(&mut self, bytes: usize);
+
     /// So many of the stream's queued bytes left.
     fn sent(&mut self, bytes: usize);
+
+    /// A message in parts could not be made to its end.
+    fn broken(&mut self, code: Code);
 }
 
 /// Something for the user.

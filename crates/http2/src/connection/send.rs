@@ -2,6 +2,8 @@
 //!
 //! - What the windows allow goes straight into the output, without a queue between.
 //! - Streams with queues take turns, a frame each.
+//! - A message in parts is made when its stream has its turn and nothing of it waits, so that one
+//!   part of it is in memory, whatever the windows are.
 //! - The output grows to a limit; behind it everything waits in the queues, where a stream that is
 //!   reset takes its bytes along.
 
@@ -10,7 +12,7 @@ use crate::buffer::Buffer;
 use crate::error::Reason;
 use crate::frame::{self, FrameHead};
 use crate::hpack::encode;
-use crate::streams::{End, Key};
+use crate::streams::{End, Key, Rest, Stream};
 use bytes::Bytes;
 
 impl<T: Owner> Connection<T> {
@@ -56,12 +58,21 @@ impl<T: Owner> Connection<T> {
         self.list(key);
     }
 
+    /// Sends the first part of a message, and the rest as there is room for it.
+    pub(crate) fn send_parts(&mut self, key: Key, first: Buffer, rest: Option<Rest>) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        debug_assert!(stream.end == End::Open && stream.rest.is_none(), "it is the last message");
+        self.queued += stream.enqueue(first);
+        stream.rest = rest;
+        self.list(key);
+    }
+
     /// Says what comes after all that was sent.
     pub(crate) fn finish(&mut self, key: Key, end: End) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         debug_assert!(stream.end == End::Open, "a stream ends once");
         stream.end = end;
-        if stream.queue.is_empty() {
+        if !stream.has_more() {
             self.put_end(key);
         }
     }
@@ -76,6 +87,7 @@ impl<T: Owner> Connection<T> {
     pub(crate) fn drop_queue(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.queue.clear();
+        stream.rest = None;
         self.queued -= stream.queued;
         stream.owner.sent(stream.queued);
         stream.queued = 0;
@@ -89,7 +101,7 @@ impl<T: Owner> Connection<T> {
 
     /// Whether nothing of the stream waits.
     pub(crate) fn is_clear(&self, key: Key) -> bool {
-        self.streams.get(key).is_some_and(|stream| stream.queue.is_empty())
+        self.streams.get(key).is_some_and(|stream| !stream.has_more())
     }
 
     /// Whether more in the output would only wait there.
@@ -97,16 +109,36 @@ impl<T: Owner> Connection<T> {
         self.out.len() >= OUT_BYTES_HIGH
     }
 
-    /// Moves what the windows allow from the queues into the output, until it is crowded.
+    /// Moves what the windows allow from the queues into the output, until that has enough to
+    /// write. Messages in parts are made as far as they are needed for that.
     pub(crate) fn fill(&mut self) {
-        while !self.sendable.is_empty() && self.outflow.open() > 0 && !self.is_crowded() {
+        while !self.sendable.is_empty()
+            && self.outflow.open() > 0
+            && self.out.len() < OUT_BYTES_ENOUGH
+        {
             let key = self.sendable.pop_front().expect("it is not empty");
             let Some(stream) = self.streams.get_mut(key) else { continue };
             stream.listed = false;
-            let len = (stream.queued)
-                .min(stream.outflow.open())
+            let room = (stream.outflow.open())
                 .min(self.outflow.open())
                 .min(self.peer.frame_bytes_max);
+            if room > stream.queued
+                && let Some(rest) = stream.rest.take()
+            {
+                let mut part = Buffer::default();
+                match rest.next(&mut part) {
+                    Ok(rest) => {
+                        stream.rest = rest;
+                        self.queued += stream.enqueue(part);
+                    }
+                    Err(status) => {
+                        stream.owner.broken(status.code);
+                        self.reset(key, Reason::INTERNAL_ERROR);
+                        continue;
+                    }
+                }
+            }
+            let len = stream.queued.min(room);
             if len == 0 {
                 continue;
             }
@@ -115,7 +147,7 @@ impl<T: Owner> Connection<T> {
             stream.owner.sent(len);
             stream.queued -= len;
             self.queued -= len;
-            let last = stream.queued == 0 && stream.end == End::Plain;
+            let last = !stream.has_more() && stream.end == End::Plain;
             let flags = if last { frame::END_STREAM } else { 0 };
             self.out.put_slice(&FrameHead { len, kind: frame::DATA, flags, id: key.id }.bytes());
             let mut left = len;
@@ -129,11 +161,10 @@ impl<T: Owner> Connection<T> {
                 let piece = stream.queue.pop_front().expect("it is there");
                 self.out.put(piece);
             }
-            let emptied = stream.queued == 0;
-            if emptied {
+            if stream.queued == 0 {
                 stream.queue.clear();
             }
-            let trailers = emptied && matches!(stream.end, End::Trailers(_));
+            let trailers = !stream.has_more() && matches!(stream.end, End::Trailers(_));
             self.sent();
             if last {
                 self.ended(key);
@@ -148,7 +179,7 @@ impl<T: Owner> Connection<T> {
     /// Puts a stream into the list of those that can send, if it can.
     pub(super) fn list(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        if stream.queued > 0 && stream.outflow.open() > 0 && !stream.listed {
+        if stream.has_more() && stream.outflow.open() > 0 && !stream.listed {
             stream.listed = true;
             self.sendable.push_back(key);
         }
@@ -214,8 +245,23 @@ impl<T: Owner> Connection<T> {
     }
 }
 
-/// With so much in the output nothing more is added to it.
+impl<T: Owner> Stream<T> {
+    /// Adds a part of a message to what waits. Returns its bytes.
+    fn enqueue(&mut self, part: Buffer) -> usize {
+        let len = part.len();
+        self.owner.waits(len);
+        part.drain_into(&mut self.queue);
+        self.queued += len;
+        len
+    }
+}
+
+/// With so much in the output nothing more is added to it, nor is the client asked for more.
 const OUT_BYTES_HIGH: usize = 256 << 10;
+
+/// With so much in the output what waits in queues goes on waiting. It is less than the above, so
+/// that a client that takes a large answer is heard, and is given its small ones, meanwhile.
+const OUT_BYTES_ENOUGH: usize = 128 << 10;
 
 /// Room that is taken at once for a message that has to wait.
 const QUEUED_AT_ONCE_BYTES_MAX: usize = 1 << 20;

@@ -2,9 +2,12 @@
 //! bodies arrive whole and in order, and no window is ever exceeded.
 
 use super::{Connection, Event, Owner};
+use crate::buffer::Buffer;
 use crate::frame::{self, FrameHead};
+use crate::handler::Parts;
 use crate::options::Options;
-use crate::streams::{End, Key};
+use crate::status::{Code, Status};
+use crate::streams::{End, Key, Rest};
 use bytes::{Buf as _, Bytes, BytesMut};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -17,8 +20,31 @@ use std::time::Instant;
 struct Left(usize);
 
 impl Owner for Left {
+    fn waits(&mut self, _: usize) {}
+
+    fn broken(&mut self, _: Code) {}
+
     fn sent(&mut self, bytes: usize) {
         self.0 += bytes;
+    }
+}
+
+/// A message in parts of so many bytes, which breaks behind so many parts.
+#[derive(Debug)]
+struct Cut {
+    left: Bytes,
+    part: usize,
+    breaks: Option<usize>,
+}
+
+impl Parts for Cut {
+    fn next(&mut self, out: &mut Buffer) -> Result<(), Status> {
+        if self.breaks == Some(0) {
+            return Err(Status::new(Code::DataLoss, "broken"));
+        }
+        self.breaks = self.breaks.map(|parts| parts - 1);
+        out.put(self.left.split_to(self.part.min(self.left.len())));
+        Ok(())
     }
 }
 
@@ -54,6 +80,13 @@ enum Step {
         pick: usize,
         len: usize,
     },
+    /// The last message, made in parts of so many bytes; it may break behind some of them.
+    Parts {
+        pick: usize,
+        len: usize,
+        part: usize,
+        breaks: Option<usize>,
+    },
     Finish {
         pick: usize,
         trailers: bool,
@@ -76,6 +109,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (pick.clone(), 1..5000_u32).prop_map(|(pick, by)| Step::WidenStream { pick, by }),
         1 => (0..8000_u32).prop_map(|size| Step::FirstWindow { size }),
         5 => (pick.clone(), 0..9000_usize).prop_map(|(pick, len)| Step::Answer { pick, len }),
+        2 => (pick.clone(), 1..60_000_usize, 1..9000_usize, prop::option::weighted(0.2, 0..4_usize))
+            .prop_map(|(pick, len, part, breaks)| Step::Parts { pick, len, part, breaks }),
         2 => (pick, any::<bool>()).prop_map(|(pick, trailers)| Step::Finish { pick, trailers }),
         9 => (1..4000_usize).prop_map(|len| Step::Arrive { len }),
     ]
@@ -97,6 +132,8 @@ struct Request {
     came: Vec<u8>,
     came_end: bool,
     cancelled: bool,
+    /// The answer cannot be made to its end.
+    breaks: bool,
     /// What the server may send, as the client counts; more may be on its way to it.
     window: i64,
     key: Option<Key>,
@@ -228,6 +265,22 @@ impl World {
                 request.answer.extend_from_slice(&bytes);
                 self.connection.send_bytes(key, Bytes::from(bytes));
             }
+            Step::Parts { pick, len, part, breaks } => {
+                let open = |request: &Request| request.key.is_some() && !request.answer_ended;
+                let Some(id) = self.picked(pick, open) else { return };
+                let bytes = self.bytes(len);
+                let request = self.requests.get_mut(&id).unwrap();
+                let key = request.key.unwrap();
+                request.answer.extend_from_slice(&bytes);
+                (request.breaks, request.answer_ended) = (breaks.is_some(), true);
+                if self.connection.head_sent(key) == Some(false) {
+                    self.connection.send_head(key, b"\x88", false);
+                }
+                let parts = Cut { left: bytes.into(), part, breaks };
+                let rest = Rest::new(Box::new(parts), len);
+                self.connection.send_parts(key, Buffer::default(), Some(rest));
+                self.connection.finish(key, End::Plain);
+            }
             Step::Finish { pick, trailers } => {
                 let open = |request: &Request| request.key.is_some() && !request.answer_ended;
                 let Some(id) = self.picked(pick, open) else { return };
@@ -320,7 +373,8 @@ impl World {
                 let request = self.requests.get_mut(&head.id).unwrap();
                 let reason = frame::number(payload);
                 // Only after the end, for a client that has not said all.
-                assert!((request.came_end && reason == 0) || reason == 5, "reset with {reason}");
+                let expected = (request.came_end && reason == 0) || (request.breaks && reason == 2);
+                assert!(expected || reason == 5, "reset with {reason}");
                 request.cancelled = true;
             }
             frame::GOAWAY => panic!("a GOAWAY"),

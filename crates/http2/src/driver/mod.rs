@@ -22,6 +22,7 @@ use crate::deadline::Deadlines;
 use crate::error::{Error, Violation};
 use crate::handler::Handler;
 use crate::options::Options;
+use crate::status::Code;
 use crate::streams::Key;
 use bytes::BytesMut;
 use calls::Fast;
@@ -62,6 +63,8 @@ pub(crate) struct Driver<S, H: Handler, F> {
     /// Requests at the service.
     tasks: JoinSet<()>,
     timer: Timer,
+    /// Writing stopped for others to have their turn, while the transport took all.
+    more: bool,
     /// Since when the transport takes nothing of what is there for it.
     stalled: Option<Instant>,
 }
@@ -77,11 +80,25 @@ enum Owner<H: Handler> {
 }
 
 impl<H: Handler> connection::Owner for Owner<H> {
+    fn waits(&mut self, bytes: usize) {
+        match self {
+            Self::Nobody => {}
+            Self::Fast(fast) => fast.line.add(bytes),
+            Self::Service(served) => served.line.add(bytes),
+        }
+    }
+
     fn sent(&mut self, bytes: usize) {
         match self {
             Self::Nobody => {}
             Self::Fast(fast) => fast.line.sent(bytes),
             Self::Service(served) => served.line.sent(bytes),
+        }
+    }
+
+    fn broken(&mut self, code: Code) {
+        if let Self::Fast(fast) = self {
+            fast.code = Some(code);
         }
     }
 }
@@ -118,6 +135,7 @@ where
             held: Vec::new(),
             tasks: JoinSet::new(),
             timer: Timer { sleep: Box::pin(tokio::time::sleep_until(now)), set: None, waker: None },
+            more: false,
             stalled: None,
         }
     }
@@ -154,7 +172,8 @@ where
             if written.is_ready() && self.ended {
                 return Poll::Ready(self.goodbye());
             }
-            let go_on = read || (crowded && !self.connection.is_crowded());
+            let more = std::mem::take(&mut self.more);
+            let go_on = read || more || (crowded && !self.connection.is_crowded());
             if !go_on && self.outbox.fall_asleep() {
                 self.rest();
                 ready!(self.poll_timer(cx, now));

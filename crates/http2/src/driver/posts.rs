@@ -3,13 +3,14 @@
 use super::calls::content_type;
 use super::{Driver, Owner, Service};
 use crate::answers::Post;
+use crate::buffer::Buffer;
 use crate::cut::PREFIX_LEN;
 use crate::error::Reason;
-use crate::handler::{Answer, Handler};
+use crate::handler::{Answer, Handler, Parts};
 use crate::hpack::encode;
 use crate::respond;
 use crate::status::{Code, OK_BLOCK, Status};
-use crate::streams::{End, Key};
+use crate::streams::{End, Key, Rest};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -34,6 +35,7 @@ where
                     self.send_message(key, answer, len);
                     self.finish_call(key, &Status::OK);
                 }
+                Post::Parts { parts, len } => self.send_parts(key, parts, len),
                 Post::Finish(status) => self.finish_call(key, &status),
                 Post::Abandoned => self.abandoned(key),
                 Post::Head { block, end } => self.connection.send_head(key, &block, end),
@@ -49,20 +51,44 @@ where
 
     fn send_message(&mut self, key: Key, answer: H::Answer, len: usize) {
         if let Some(Owner::Fast(fast)) = self.connection.owner(key) {
-            self.handler.sent(&mut fast.call, &answer, len);
+            self.handler.sent(&mut fast.call, Some(&answer), len);
         }
+        self.head_of_answer(key);
+        let Some(prefix) = prefix(len) else {
+            return self.connection.reset(key, Reason::INTERNAL_ERROR);
+        };
+        self.connection.send_data(key, PREFIX_LEN + len, |out| {
+            out.put_slice(&prefix);
+            answer.encode(out);
+        });
+    }
+
+    /// Begins to send a message in parts. The first is made before anything is said, while the
+    /// call can still end with a status.
+    fn send_parts(&mut self, key: Key, parts: Box<dyn Parts>, len: usize) {
+        let Some(prefix) = prefix(len) else {
+            return self.connection.reset(key, Reason::INTERNAL_ERROR);
+        };
+        let mut first = Buffer::default();
+        first.put_slice(&prefix);
+        match Rest::new(parts, len).next(&mut first) {
+            Err(status) => self.finish_call(key, &status),
+            Ok(rest) => {
+                if let Some(Owner::Fast(fast)) = self.connection.owner(key) {
+                    self.handler.sent(&mut fast.call, None, len);
+                }
+                self.head_of_answer(key);
+                self.connection.send_parts(key, first, rest);
+                self.finish_call(key, &Status::OK);
+            }
+        }
+    }
+
+    fn head_of_answer(&mut self, key: Key) {
         if self.connection.head_sent(key) == Some(false) {
             grpc_head(&mut self.scratch, self.connection.owner(key));
             self.connection.send_head(key, &self.scratch, false);
         }
-        let Ok(prefix_len) = u32::try_from(len) else {
-            return self.connection.reset(key, Reason::INTERNAL_ERROR);
-        };
-        self.connection.send_data(key, PREFIX_LEN + len, |out| {
-            let [a, b, c, d] = prefix_len.to_be_bytes();
-            out.put_slice(&[0, a, b, c, d]);
-            answer.encode(out);
-        });
     }
 
     /// Ends a fast call after what waits of it.
@@ -93,6 +119,12 @@ where
             self.connection.reset(key, Reason::INTERNAL_ERROR);
         }
     }
+}
+
+/// What stands before a message; none for one that is too long for gRPC.
+fn prefix(len: usize) -> Option<[u8; PREFIX_LEN]> {
+    let [a, b, c, d] = u32::try_from(len).ok()?.to_be_bytes();
+    Some([0, a, b, c, d])
 }
 
 /// The head of every answer of gRPC.

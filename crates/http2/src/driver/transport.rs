@@ -33,9 +33,16 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Writes all that there is. Ready when it is with the transport.
+    /// Writes all that there is. Ready when it is with the transport. Behind much of it, which
+    /// the streams' queues and messages in parts go on to fill, there is a look at what the client
+    /// asks for and at other answers first.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Error> {
+        let mut sent = 0;
         while !self.connection.out.is_empty() {
+            if sent >= TURN_BYTES {
+                self.more = true;
+                return Ok(Poll::Pending);
+            }
             let out = &self.connection.out;
             let stream = Pin::new(&mut self.stream);
             let written = if out.in_one() || !stream.is_write_vectored() {
@@ -57,6 +64,7 @@ where
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
             }
             self.stalled = None;
+            sent += count;
             self.connection.out.advance(count);
             self.connection.fill();
             self.reap();
@@ -108,6 +116,9 @@ const READ_BYTES_MAX: usize = 256 << 10;
 
 /// With less room than this a read is not worth its call.
 const ROOM_BYTES_MIN: usize = 2 << 10;
+
+/// Bytes that are written before others have their turn.
+const TURN_BYTES: usize = 512 << 10;
 
 /// Pieces that one write takes.
 const SLICES_MAX: usize = 64;

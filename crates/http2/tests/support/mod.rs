@@ -4,7 +4,8 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use quorate_http2::{
-    Answers, Body, BodyError, Error, Handler, Head, Options, Reason, Route, Status, serve,
+    Answers, Body, BodyError, Buffer, Error, Handler, Head, Options, Parts, Reason, Route, Status,
+    serve,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -232,6 +233,9 @@ pub struct Seen {
     /// How large each answer was, and how each call ended.
     pub sent: Mutex<Vec<usize>>,
     pub codes: Mutex<Vec<quorate_http2::Code>>,
+    /// Messages in parts that are under way, and how many bytes of them were made.
+    pub parts: AtomicUsize,
+    pub made: AtomicUsize,
     /// Calls that nobody answers.
     pub kept: Mutex<Vec<Answers<Bytes>>>,
 }
@@ -242,7 +246,57 @@ impl Seen {
     }
 }
 
-/// Echoes: `/t.T/Echo` a message, `/t.T/Stream` many, `/t.T/Never` none. Others are the service's.
+/// A message in parts: byte after byte counted, which fails in the part that reaches `breaks`.
+#[derive(Debug)]
+pub struct Counted {
+    seen: Arc<Seen>,
+    len: usize,
+    part: usize,
+    breaks: usize,
+    at: usize,
+}
+
+impl Counted {
+    /// What a client asks for.
+    pub fn ask(len: usize, part: usize, breaks: usize) -> Vec<u8> {
+        message(format!("{len} {part} {breaks}").as_bytes())
+    }
+
+    fn asked(seen: &Arc<Seen>, message: &[u8]) -> Self {
+        let text = std::str::from_utf8(message).expect("numbers");
+        let mut numbers = text.split(' ').map(|number| number.parse().expect("a number"));
+        let mut next = || numbers.next().expect("three numbers");
+        seen.parts.fetch_add(1, Ordering::SeqCst);
+        Self { seen: Arc::clone(seen), len: next(), part: next(), breaks: next(), at: 0 }
+    }
+
+    /// The bytes of one.
+    pub fn bytes(range: std::ops::Range<usize>) -> Vec<u8> {
+        range.map(|at| (at % 251).to_le_bytes()[0]).collect()
+    }
+}
+
+impl Parts for Counted {
+    fn next(&mut self, out: &mut Buffer) -> Result<(), Status> {
+        let end = self.len.min(self.at + self.part);
+        if end > self.breaks {
+            return Err(Status::new(quorate_http2::Code::DataLoss, "it broke"));
+        }
+        out.put_slice(&Self::bytes(self.at..end));
+        self.seen.made.fetch_add(end - self.at, Ordering::SeqCst);
+        self.at = end;
+        Ok(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.seen.parts.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Echoes: `/t.T/Echo` a message, `/t.T/Stream` many, `/t.T/Never` none; `/t.T/Parts` gives
+/// one in parts. Others are the service's.
 pub struct Echo {
     pub seen: Arc<Seen>,
 }
@@ -250,6 +304,7 @@ pub struct Echo {
 pub struct Call {
     answers: Option<Answers<Bytes>>,
     streaming: bool,
+    in_parts: bool,
 }
 
 impl Handler for Echo {
@@ -258,16 +313,16 @@ impl Handler for Echo {
 
     fn open(&mut self, head: &Head<'_>, answers: &Answers<Bytes>) -> Route<Call> {
         let streaming = match head.path() {
-            "/t.T/Echo" => false,
+            "/t.T/Echo" | "/t.T/Parts" => false,
             "/t.T/Stream" => true,
             "/t.T/Never" => {
                 self.seen.opened.fetch_add(1, Ordering::SeqCst);
                 self.seen.kept.lock().expect("no test fails in it").push(answers.clone());
-                return Route::Streaming(Call { answers: None, streaming: true });
+                return Route::Streaming(Call { answers: None, streaming: true, in_parts: false });
             }
             "/t.T/Dropped" => {
                 self.seen.opened.fetch_add(1, Ordering::SeqCst);
-                return Route::Unary(Call { answers: None, streaming: false });
+                return Route::Unary(Call { answers: None, streaming: false, in_parts: false });
             }
             "/t.T/Refused" => {
                 let code = quorate_http2::Code::PermissionDenied;
@@ -276,7 +331,8 @@ impl Handler for Echo {
             _ => return Route::Service,
         };
         self.seen.opened.fetch_add(1, Ordering::SeqCst);
-        let call = Call { answers: Some(answers.clone()), streaming };
+        let in_parts = head.path() == "/t.T/Parts";
+        let call = Call { answers: Some(answers.clone()), streaming, in_parts };
         if streaming { Route::Streaming(call) } else { Route::Unary(call) }
     }
 
@@ -286,7 +342,13 @@ impl Handler for Echo {
                 answers.push(message);
             }
         } else if let Some(answers) = call.answers.take() {
-            answers.answer(message);
+            if call.in_parts {
+                let parts = Counted::asked(&self.seen, &message);
+                let len = parts.len;
+                answers.answer_in_parts(parts, len);
+            } else {
+                answers.answer(message);
+            }
         }
     }
 
@@ -296,7 +358,7 @@ impl Handler for Echo {
         }
     }
 
-    fn sent(&mut self, _: &mut Call, _: &Bytes, bytes: usize) {
+    fn sent(&mut self, _: &mut Call, _: Option<&Bytes>, bytes: usize) {
         self.seen.sent.lock().expect("no test fails in it").push(bytes);
     }
 
