@@ -7,6 +7,7 @@
 use crate::frame::usize_of;
 use crate::pin::Pin;
 use crate::record::{self, HEAD_BYTES, RecordRef};
+use crate::records::Records;
 use crate::segment::Segment;
 use crate::shared::{Pending, Place, Shared};
 use crate::store::ENCODED_HERE;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 /// Two records no further apart than this are read in one go: copying so many bytes costs no
 /// more than another system call.
-const GAP_BYTES: u64 = 2048;
+pub(crate) const GAP_BYTES: u64 = 2048;
 
 /// Bytes read in one go at most.
 const RUN_BYTES: u64 = 1 << 20;
@@ -113,6 +114,14 @@ impl Reader {
         Ok(())
     }
 
+    /// Finds records of puts, to be read a few at a time, however long that takes.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if a compaction dropped one.
+    pub fn find(&self, locations: Vec<Location>) -> Result<Records> {
+        Records::find(&self.shared, locations)
+    }
+
     /// Finds all files, without keeping writers waiting meanwhile.
     fn plan(&self, locations: &[Location]) -> Result<Plan> {
         let state = self.shared.snapshot();
@@ -189,7 +198,12 @@ fn run(items: &[Item]) -> (usize, usize) {
     (count, usize_of(end - start))
 }
 
-fn check<'a>(segment: &Segment, offset: u32, bytes: &'a [u8], len: usize) -> Result<RecordRef<'a>> {
+pub(crate) fn check<'a>(
+    segment: &Segment,
+    offset: u32,
+    bytes: &'a [u8],
+    len: usize,
+) -> Result<RecordRef<'a>> {
     let corrupt = |found: &str| segment.corrupt(u64::from(offset), "a record", found);
     let record = record::decode(bytes).map_err(corrupt)?;
     if record.len != len {

@@ -25,7 +25,7 @@ pub struct RevisionKey {
     len: u8,
 }
 
-const PLAIN_BYTES: usize = 17;
+pub(crate) const PLAIN_BYTES: usize = 17;
 const TOMBSTONE_BYTES: usize = 18;
 
 impl RevisionKey {

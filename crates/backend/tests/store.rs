@@ -150,3 +150,84 @@ fn a_pin_stays_while_its_files_are_replaced() {
     assert!(count(&world.opened.reader.pin()) < before);
     world.check_open();
 }
+
+/// Finds what can be read of all puts, in any order, and what each is.
+fn find_some(world: &World, random: &mut Random) -> (quorate_backend::Records, Vec<Vec<u8>>) {
+    let mut live: Vec<usize> = (0..world.model.puts.len())
+        .filter(|place| {
+            let put = &world.model.puts[*place];
+            !put.tombstone && !world.model.dead.contains_key(&put.revision)
+        })
+        .collect();
+    if random.below(2) == 0 {
+        live.sort_by_cached_key(|place| (random.below(8), *place));
+    }
+    let locations = live.iter().map(|place| world.locations[*place]).collect();
+    let values = live.iter().map(|place| world.model.puts[*place].value.clone()).collect();
+    (world.opened.reader.find(locations).unwrap(), values)
+}
+
+#[test]
+fn what_was_found_stays_readable_whatever_happens() {
+    let mut read_late = 0;
+    for seed in 0..60 {
+        let mut world = World::new(reopen(&MemFs::new()).unwrap());
+        let mut random = Random(seed);
+        let mut found = Vec::new();
+        for _ in 0..300 {
+            world.step(&mut random).unwrap();
+            if random.below(20) == 0 {
+                found.push((find_some(&world, &mut random), 0, world.rewrites));
+            }
+            // Some go on now, and some wait for the end.
+            for ((records, values), next, rewrites) in &mut found {
+                if random.below(10) > 0 || *next == values.len() {
+                    continue;
+                }
+                let count = usize::try_from(1 + random.below(9)).unwrap();
+                let end = values.len().min(*next + count);
+                let mut place = *next;
+                let take = |value: &[u8]| {
+                    assert_eq!(value, values[place]);
+                    assert_eq!(value.len(), records.value_len(place));
+                    place += 1;
+                };
+                records.read(*next..end, take).unwrap();
+                assert_eq!(place, end);
+                *next = end;
+                read_late += u64::from(world.rewrites > *rewrites + 1);
+            }
+        }
+        for ((records, values), ..) in found {
+            let mut all = Vec::new();
+            records.read(0..records.len(), |value| all.push(value.to_vec())).unwrap();
+            assert_eq!(all, values);
+        }
+    }
+    assert!(read_late > 100, "files were replaced meanwhile: {read_late}");
+}
+
+#[test]
+fn what_is_gone_is_not_found_and_damage_is_named() {
+    let fs = MemFs::new();
+    let mut world = World::new(reopen(&fs).unwrap());
+    let mut random = Random(7);
+    while world.opened.reader.usage().files < 6 {
+        world.commit(&mut random);
+        world.flush();
+    }
+    let (records, values) = find_some(&world, &mut random);
+    let first = world.locations[0];
+    world.compact();
+    while world.opened.compactor.step(&&world.model, 100).unwrap() != quorate_backend::Step::Idle {}
+    assert!(world.opened.reader.find(vec![first]).is_err_and(|error| error.is_gone()));
+    records.read(0..values.len(), |_| {}).unwrap();
+    // The oldest file that is left is damaged behind its head.
+    let (records, values) = find_some(&world, &mut random);
+    let name = fs_dyn(&fs).read_dir(Path::new(DIR)).unwrap();
+    let name = name.into_iter().find(|name| name.ends_with(".seg")).unwrap();
+    let file = fs_dyn(&fs).open(&Path::new(DIR).join(name), vfs::OpenMode::Write).unwrap();
+    file.write_at(&[0xff; 400], 60).unwrap();
+    let error = records.read(0..values.len(), |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
