@@ -121,7 +121,7 @@ const FEW: usize = 4;
 #[must_use]
 pub fn range_bytes(view: &View, query: &RangeQuery) -> u64 {
     match view.range_within(query, 0) {
-        Ok(Bounded::Needs(bytes)) => bytes,
+        Ok(Bounded::Needs(needs)) => needs.whole,
         Ok(Bounded::Answer(_)) | Err(_) => 0,
     }
 }

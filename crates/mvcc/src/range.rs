@@ -6,7 +6,7 @@
 use crate::index::{Index, Item, KeyRange};
 use crate::order::sort_as_go;
 use crate::{Error, Result};
-use backend::{KeyValue, Location};
+use backend::{FOUND_BYTES, KeyValue, Location};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
@@ -81,6 +81,10 @@ impl RangeQuery {
             || (self.sort_target == SortTarget::Key && self.sort_order == SortOrder::Ascend)
     }
 
+    fn is_by_key(&self) -> bool {
+        matches!(self.sort_target, SortTarget::Key)
+    }
+
     fn has_filters(&self) -> bool {
         let filters = [
             self.min_mod_revision,
@@ -101,6 +105,12 @@ impl RangeQuery {
     /// Compat: keys come from the index, which knows no leases; but not for a sort by value.
     fn is_from_index(&self) -> bool {
         self.keys_only && self.sort_target != SortTarget::Value
+    }
+
+    /// Whether the answer has records as the store has them, in an order that the index knows.
+    #[must_use]
+    pub fn has_parts(&self) -> bool {
+        !self.keys_only && !self.count_only && self.sort_target != SortTarget::Value
     }
 
     fn passes(&self, item: &Item) -> bool {
@@ -130,8 +140,20 @@ pub struct RangeResult {
 pub enum Bounded {
     /// The answer.
     Answer(RangeResult),
-    /// It takes about so many bytes, more than it may. Nothing was read.
-    Needs(u64),
+    /// It takes more than it may. Nothing was read.
+    Needs(Needs),
+}
+
+/// Bytes of memory that an answer takes, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// As a whole.
+    pub whole: u64,
+    /// If its records are read a few at a time, see [`View::range_in_parts`]; none for an answer
+    /// that is only to be had as a whole.
+    ///
+    /// [`View::range_in_parts`]: crate::View::range_in_parts
+    pub in_parts: Option<u64>,
 }
 
 /// What a read sees: an index, and which revisions of it there are.
@@ -154,13 +176,28 @@ impl Scope<'_> {
 }
 
 /// Keys found.
+#[derive(Default)]
 struct Found {
     hits: Vec<Hit>,
     /// How many there are, with those that did not pass.
     seen: usize,
-    /// Bytes that the hits take, and bytes of all their records.
+    /// How many passed.
+    passed: u64,
+    /// Bytes that the hits take, bytes of all their records, and of the largest.
     bytes: u64,
     record_bytes: u64,
+    record_bytes_max: u64,
+}
+
+impl Found {
+    /// Bytes for an answer to `query` that takes `whole` as a whole.
+    fn needs(&self, query: &RangeQuery, whole: u64) -> Needs {
+        let sorted = if query.is_by_key() { 0 } else { size_of::<Item>() };
+        let found = self.passed * (FOUND_BYTES + sorted) as u64;
+        // A part has one record at least, which is read from one place into another.
+        let in_parts = query.has_parts().then_some(found + 2 * self.record_bytes_max);
+        Needs { whole, in_parts }
+    }
 }
 
 /// A key found, its record if that was made from the index.
@@ -183,28 +220,26 @@ pub(crate) fn range(
         return Ok(Bounded::Answer(result));
     }
     let pushed = query.pushed_limit();
-    let Found { mut hits, seen, bytes, record_bytes } = find(scope.index, query, at, pushed, room);
-    result.count = match seen < pushed {
-        true => i64::try_from(seen).expect("counts fit into 63 bits"),
-        false => scope.index.count(query.keys(), at),
-    };
+    let mut found = find(scope.index, query, at, pushed, room);
+    result.count = count(scope, query, at, found.seen);
     let by_value = query.sort_target == SortTarget::Value;
-    if bytes > room || (by_value && bytes + record_bytes > room) {
-        return Ok(Bounded::Needs(bytes + record_bytes));
+    let whole = found.bytes + found.record_bytes;
+    if found.bytes > room || (by_value && whole > room) {
+        return Ok(Bounded::Needs(found.needs(query, whole)));
     }
+    let mut hits = std::mem::take(&mut found.hits);
     if by_value {
         read(&mut hits, &gather)?;
         sort_by_value(&mut hits, query.sort_order)?;
     } else {
-        sort_by_index(&mut hits, query);
+        sort_by_index(&mut hits, query, |hit| &hit.item);
     }
-    let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0);
-    result.more = limit.is_some_and(|limit| hits.len() > limit);
-    hits.truncate(limit.unwrap_or(usize::MAX));
+    result.more = cut(&mut hits, query);
     if !query.is_from_index() && !by_value {
-        let needs = bytes + hits.iter().map(|hit| u64::from(hit.item.location().len)).sum::<u64>();
-        if needs > room {
-            return Ok(Bounded::Needs(needs));
+        let records = hits.iter().map(|hit| u64::from(hit.item.location().len));
+        let whole = found.bytes + records.sum::<u64>();
+        if whole > room {
+            return Ok(Bounded::Needs(found.needs(query, whole)));
         }
         read(&mut hits, &gather)?;
     }
@@ -215,32 +250,90 @@ pub(crate) fn range(
     Ok(Bounded::Answer(result))
 }
 
+/// Where the records of an answer lie, in its order, and the answer without them.
+pub(crate) fn locate(
+    scope: Scope<'_>,
+    query: &RangeQuery,
+) -> Result<(Vec<Location>, RangeResult)> {
+    debug_assert!(query.has_parts(), "the index is enough to find the records");
+    let at = scope.resolve(query.revision)?;
+    let (index, pushed) = (scope.index, query.pushed_limit());
+    let (mut locations, mut items) = (Vec::new(), Vec::new());
+    let seen = match query.is_by_key() {
+        true => walk(index, query, at, pushed, |_, item| locations.push(item.location())),
+        false => walk(index, query, at, pushed, |_, item| items.push(*item)),
+    };
+    let more = match query.is_by_key() {
+        true => {
+            if query.sort_order == SortOrder::Descend {
+                locations.reverse();
+            }
+            cut(&mut locations, query)
+        }
+        false => {
+            sort_by_index(&mut items, query, |item| item);
+            let more = cut(&mut items, query);
+            locations = items.iter().map(Item::location).collect();
+            more
+        }
+    };
+    let count = count(scope, query, at, seen);
+    Ok((locations, RangeResult { records: Vec::new(), count, more, revision: scope.revision }))
+}
+
+/// How many keys there are, of which so many were seen.
+fn count(scope: Scope<'_>, query: &RangeQuery, at: i64, seen: usize) -> i64 {
+    match seen < query.pushed_limit() {
+        true => i64::try_from(seen).expect("counts fit into 63 bits"),
+        false => scope.index.count(query.keys(), at),
+    }
+}
+
+/// Applies the limit. Returns whether it left some out.
+fn cut<T>(hits: &mut Vec<T>, query: &RangeQuery) -> bool {
+    let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0);
+    let more = limit.is_some_and(|limit| hits.len() > limit);
+    hits.truncate(limit.unwrap_or(usize::MAX));
+    more
+}
+
 /// The keys that pass, as long as they take `room` bytes at most; then they are only counted.
 fn find(index: &Index, query: &RangeQuery, at: i64, limit: usize, room: u64) -> Found {
-    let mut found = Found { hits: Vec::new(), seen: 0, bytes: 0, record_bytes: 0 };
+    let mut found = Found::default();
     let from_index = query.is_from_index();
-    // Whether all were seen shows in their number.
-    let _ = index.visit(query.keys(), 0, |key, history| {
-        let Some(item) = history.at(at) else { return ControlFlow::Continue(()) };
-        found.seen += 1;
-        if query.passes(item) {
-            found.bytes += size_of::<Hit>() as u64;
-            let record = match from_index {
-                true => key_value(key, item).encode(),
-                false => Vec::new(),
-            };
-            found.bytes += record.len() as u64;
-            found.record_bytes += match from_index {
-                true => 0,
-                false => u64::from(item.location().len),
-            };
-            if found.bytes <= room {
-                found.hits.push(Hit { item: *item, record: Bytes::from(record) });
-            }
+    found.seen = walk(index, query, at, limit, |key, item| {
+        let record = if from_index { key_value(key, item).encode() } else { Vec::new() };
+        let record_bytes = if from_index { 0 } else { u64::from(item.location().len) };
+        found.passed += 1;
+        found.bytes += (size_of::<Hit>() + record.len()) as u64;
+        found.record_bytes += record_bytes;
+        found.record_bytes_max = found.record_bytes_max.max(record_bytes);
+        if found.bytes <= room {
+            found.hits.push(Hit { item: *item, record: Bytes::from(record) });
         }
-        if found.seen < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     found
+}
+
+/// Gives the keys that pass, of the first `limit`. Returns how many were seen: whether all were
+/// shows in their number.
+fn walk(
+    index: &Index,
+    query: &RangeQuery,
+    at: i64,
+    limit: usize,
+    mut take: impl FnMut(&[u8], &Item),
+) -> usize {
+    let mut seen = 0;
+    let _ = index.visit(query.keys(), 0, |key, history| {
+        let Some(item) = history.at(at) else { return ControlFlow::Continue(()) };
+        seen += 1;
+        if query.passes(item) {
+            take(key, item);
+        }
+        if seen < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    seen
 }
 
 /// What the index knows of a record.
@@ -266,11 +359,11 @@ fn parse(hit: &Hit) -> Result<KeyValue<'_>> {
     KeyValue::parse(&hit.record).ok_or(Error::BadRecord { location })
 }
 
-fn sort_by_index(hits: &mut [Hit], query: &RangeQuery) {
-    let field: fn(&Hit) -> i64 = match query.sort_target {
-        SortTarget::Version => |hit| hit.item.version(),
-        SortTarget::Create => |hit| hit.item.create(),
-        SortTarget::Mod => |hit| hit.item.main(),
+fn sort_by_index<T>(hits: &mut [T], query: &RangeQuery, item: impl Fn(&T) -> &Item) {
+    let field: fn(&Item) -> i64 = match query.sort_target {
+        SortTarget::Version => Item::version,
+        SortTarget::Create => Item::create,
+        SortTarget::Mod => Item::main,
         SortTarget::Key | SortTarget::Value => {
             // They came in order, and no two keys are equal.
             if query.sort_order == SortOrder::Descend {
@@ -279,6 +372,7 @@ fn sort_by_index(hits: &mut [Hit], query: &RangeQuery) {
             return;
         }
     };
+    let field = |hit: &T| field(item(hit));
     match query.sort_order {
         SortOrder::Descend => sort_as_go(hits, |a, b| field(b) < field(a)),
         SortOrder::None | SortOrder::Ascend => sort_as_go(hits, |a, b| field(a) < field(b)),

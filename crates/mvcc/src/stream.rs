@@ -65,7 +65,7 @@ impl RangeStream {
     pub fn next_bytes(&self) -> u64 {
         let query = RangeQuery { limit: self.chunk, ..self.query.clone() };
         match self.view.range_within(&query, 0) {
-            Ok(Bounded::Needs(bytes)) if !self.done => bytes,
+            Ok(Bounded::Needs(needs)) if !self.done => needs.whole,
             _ => 0,
         }
     }

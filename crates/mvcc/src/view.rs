@@ -144,6 +144,16 @@ impl View {
             return HashJob::new(snapshot.index.clone(), pin, parameters).run();
         }
     }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.snapshot.reader
+    }
+
+    /// What a failed read means: what this view can read was live when it was taken.
+    pub(crate) fn told(&self, error: Error) -> Error {
+        let compacted = self.views.snapshot().compact_revision > self.snapshot.compact_revision;
+        if error.is_gone() && compacted { Error::Compacted } else { error }
+    }
 }
 
 impl Read for View {
@@ -153,12 +163,7 @@ impl Read for View {
     }
 
     fn gather(&self, locations: &[Location]) -> Result<Vec<Bytes>> {
-        read::gather(&self.snapshot.reader, locations).map_err(|error| {
-            let compacted = self.views.snapshot().compact_revision;
-            // What this view can read was live when it was taken.
-            let compacted = error.is_gone() && compacted > self.snapshot.compact_revision;
-            if compacted { Error::Compacted } else { error }
-        })
+        read::gather(&self.snapshot.reader, locations).map_err(|error| self.told(error))
     }
 }
 

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use common::model::{Model, inside, live, random_query};
 use common::{Member, Random};
 use proptest::prelude::*;
-use quorate_mvcc::{Budget, Error, KeyHash, KeyRange, Progress, Read, View};
+use quorate_mvcc::{
+    Budget, Error, KeyHash, KeyRange, Progress, RangeParts, RangeQuery, RangeResult, Read, View,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vfs::MemFs;
@@ -34,6 +36,21 @@ enum Op {
 enum Write {
     Put(u64, u8, i64),
     Delete(u64, Option<u64>),
+}
+
+/// An answer, read in parts of any size.
+fn in_parts(view: &View, query: &RangeQuery, random: &mut Random) -> RangeResult {
+    let parts = view.range_in_parts(query).unwrap();
+    let (mut records, mut next) = (Vec::new(), 0);
+    while next < parts.len() {
+        let count = usize::try_from(1 + random.below(4)).unwrap();
+        let end = parts.len().min(next + count);
+        parts.read(next..end, |record| records.push(Bytes::copy_from_slice(record))).unwrap();
+        assert!((next..end).all(|place| records[place].len() == parts.record_len(place)));
+        next = end;
+    }
+    let RangeParts { count, more, revision, .. } = parts;
+    RangeResult { records, count, more, revision }
 }
 
 /// What the log holds.
@@ -301,6 +318,9 @@ impl World {
                 assert!(matches!(found, Err(Error::Compacted)));
             } else {
                 assert_eq!(found.unwrap(), model.range(&query), "{query:?}");
+                if query.has_parts() {
+                    assert_eq!(in_parts(&view, &query, random), model.range(&query), "{query:?}");
+                }
             }
             self.counts.queries += 1;
         }
