@@ -251,10 +251,7 @@ pub(crate) fn range(
 }
 
 /// Where the records of an answer lie, in its order, and the answer without them.
-pub(crate) fn locate(
-    scope: Scope<'_>,
-    query: &RangeQuery,
-) -> Result<(Vec<Location>, RangeResult)> {
+pub(crate) fn locate(scope: Scope<'_>, query: &RangeQuery) -> Result<(Vec<Location>, RangeResult)> {
     debug_assert!(query.has_parts(), "the index is enough to find the records");
     let at = scope.resolve(query.revision)?;
     let (index, pushed) = (scope.index, query.pushed_limit());

@@ -2,7 +2,7 @@
 //! end of a member (design 3).
 //!
 //! An answer that takes more than a little memory waits for room, and holds it until the last of
-//! it is sent. Whoever waits long makes a connection give way whose answers hold room and do not
+//! it is sent: room for all of it, or for the part of it that is in memory at any time. Whoever waits long makes a connection give way whose answers hold room and do not
 //! move: a client that asks and never reads must not starve the others.
 
 use axum::body::{Body, Bytes};
@@ -30,6 +30,10 @@ const UNIT_BYTES: u64 = 1 << 10;
 /// An answer is in memory twice while it is encoded: as records, and as the message.
 const COPIES: u64 = 2;
 
+/// Bytes of an answer in parts that are in memory at once: a part, and what is on its way to the
+/// transport.
+const ON_THE_WAY_BYTES: u64 = 192 << 10;
+
 /// How long an answer may not move before its connection has to give way.
 const STALLED: Duration = Duration::from_secs(5);
 
@@ -41,6 +45,30 @@ const HOLDERS_LISTED: usize = 256;
 
 /// Bytes given to a connection at once, so that it shows how fast they go.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// What an answer needs room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// So many bytes, which are put together before the first leaves.
+    Whole(u64),
+    /// So many bytes, of which a part at a time is read, and so many to know where they are.
+    Parts {
+        /// Bytes of the answer.
+        whole: u64,
+        /// Bytes beside them.
+        found: u64,
+    },
+}
+
+impl Room {
+    /// Bytes of memory.
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.saturating_mul(COPIES),
+            Self::Parts { whole, found } => found.saturating_add(whole.min(ON_THE_WAY_BYTES)),
+        }
+    }
+}
 
 /// The budget. Clones share it.
 #[derive(Debug, Clone)]
@@ -163,13 +191,13 @@ impl Budget {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Waits for room for an answer of so many bytes on a connection; one that would take more
-    /// than there is gets all of it.
+    /// Waits for room for an answer on a connection; one that would take more than there is gets
+    /// all of it.
     ///
     /// # Errors
     /// ResourceExhausted if there is none for long.
-    pub async fn hold(&self, connection: &Arc<Connection>, bytes: u64) -> Result<Held, Status> {
-        let units = (bytes.saturating_mul(COPIES) / UNIT_BYTES).clamp(1, self.shared.units);
+    pub async fn hold(&self, connection: &Arc<Connection>, room: Room) -> Result<Held, Status> {
+        let units = (room.bytes() / UNIT_BYTES).clamp(1, self.shared.units);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let acquiring = Arc::clone(&self.shared.room).acquire_many_owned(units);
         tokio::pin!(acquiring);
@@ -296,7 +324,7 @@ mod tests {
     async fn room_is_held_until_the_last_byte_is_sent() {
         let budget = Budget::new(4 << 20);
         let connection = Arc::default();
-        let held = budget.hold(&connection, 1 << 20).await.expect("there is room");
+        let held = budget.hold(&connection, Room::Whole(1 << 20)).await.expect("there is room");
         assert_eq!(free(&budget), 2 << 20);
         let mut response = Response::new(Body::from(vec![0; 1 << 20]));
         response.extensions_mut().insert(held);
@@ -310,12 +338,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_answer_in_parts_holds_little_of_it() {
+        let budget = Budget::new(4 << 20);
+        let connection = Arc::default();
+        let mut all = Vec::new();
+        for _ in 0..16 {
+            let room = Room::Parts { whole: 1 << 30, found: 64 << 10 };
+            all.push(budget.hold(&connection, room).await.expect("there is room"));
+        }
+        assert_eq!(free(&budget), 0);
+        all.pop();
+        let room = Room::Parts { whole: 100 << 10, found: 1 << 10 };
+        let _held = budget.hold(&connection, room).await.expect("there is room");
+        assert_eq!(free(&budget), (256 - 101) << 10, "no more than all of it");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_holds_room_and_does_not_move_gives_way() {
         let budget = Budget::new(1 << 20);
         let (stuck, other) = (Arc::<Connection>::default(), Arc::default());
         // More than there is gets all.
-        let held = budget.hold(&stuck, 1 << 30).await.expect("there is room");
-        let waiting = budget.hold(&other, 1 << 18);
+        let held = budget.hold(&stuck, Room::Whole(1 << 30)).await.expect("there is room");
+        let waiting = budget.hold(&other, Room::Whole(1 << 18));
         tokio::pin!(waiting);
         tokio::select! {
             _ = &mut waiting => panic!("there is no room"),
@@ -328,8 +372,9 @@ mod tests {
     async fn who_waits_too_long_is_refused() {
         let budget = Budget::new(1 << 20);
         let (stuck, other) = (Arc::default(), Arc::default());
-        let _held = budget.hold(&stuck, 1 << 30).await.expect("there is room");
-        let refused = budget.hold(&other, 1 << 18).await.expect_err("there is no room");
+        let _held = budget.hold(&stuck, Room::Whole(1 << 30)).await.expect("there is room");
+        let refused =
+            budget.hold(&other, Room::Whole(1 << 18)).await.expect_err("there is no room");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
     }
 }

@@ -119,9 +119,8 @@ impl<T: Owner> Connection<T> {
             let key = self.sendable.pop_front().expect("it is not empty");
             let Some(stream) = self.streams.get_mut(key) else { continue };
             stream.listed = false;
-            let room = (stream.outflow.open())
-                .min(self.outflow.open())
-                .min(self.peer.frame_bytes_max);
+            let room =
+                (stream.outflow.open()).min(self.outflow.open()).min(self.peer.frame_bytes_max);
             if room > stream.queued
                 && let Some(rest) = stream.rest.take()
             {

@@ -106,9 +106,9 @@ pub(crate) fn range_bytes(answer: RangeAnswer) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(range_len(&answer));
     put_header(&answer.header, &mut bytes);
     for record in &answer.result.records {
-        put_part(RANGE_KVS, record, &mut bytes);
+        put_record(record, &mut bytes);
     }
-    put_range_end(&answer.result, &mut bytes);
+    put_range_end(answer.result.more, answer.result.count, &mut bytes);
     bytes
 }
 
@@ -125,14 +125,20 @@ fn put_range(mut result: RangeResult, out: &mut Buffer) {
         encode_varint(record.len() as u64, tail);
         out.put(record);
     }
-    put_range_end(&result, out.tail());
+    put_range_end(result.more, result.count, out.tail());
 }
 
-fn put_range_end(result: &RangeResult, out: &mut impl BufMut) {
-    if result.more {
+/// The fields behind the records.
+pub(super) fn put_range_end(more: bool, count: i64, out: &mut impl BufMut) {
+    if more {
         out.put_slice(&[RANGE_MORE, 1]);
     }
-    put_number(RANGE_COUNT, result.count, out);
+    put_number(RANGE_COUNT, count, out);
+}
+
+/// A record as a field of a range.
+pub(super) fn put_record(record: &[u8], out: &mut impl BufMut) {
+    put_part(RANGE_KVS, record, out);
 }
 
 /// The events as fields of a watch response, made once for all who are told them.
@@ -161,14 +167,14 @@ fn event_len(event: &WatchEvent) -> usize {
     kind + part_len(event.record.len()) + previous
 }
 
-fn put_header(header: &ResponseHeader, out: &mut impl BufMut) {
+pub(super) fn put_header(header: &ResponseHeader, out: &mut impl BufMut) {
     out.put_u8(HEADER);
     encode_varint(header.encoded_len() as u64, out);
     header.encode_raw(out);
 }
 
 /// Bytes of a part of so many, with its tag and length.
-fn part_len(len: usize) -> usize {
+pub(super) fn part_len(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
 

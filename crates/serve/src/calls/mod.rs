@@ -7,18 +7,21 @@
 
 mod encode;
 mod keep_alive;
+mod parts;
 mod watch;
 
 pub(crate) use encode::{Answer, range_len};
+pub(crate) use parts::parts_len;
 
 use crate::budget::{Connection, Held};
-use crate::grpc::kv::{Kv, Roomed};
+use crate::grpc::kv::{Kv, Ranged, Roomed};
 use crate::metrics::tally::{Counting, Counts};
 use crate::metrics::{Method, RequestMetrics, VersionId};
 use api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
 use bytes::Bytes;
 use http2::{Answers, Code, Handler, Head, Route, Status};
 use keep_alive::KeepAlive;
+use parts::Parts;
 use prost::Message;
 use std::sync::Arc;
 use watch::Watch;
@@ -142,7 +145,16 @@ impl Handler for Calls {
                     return answers.finish(malformed());
                 };
                 self.start(call, request.serializable);
-                self.kv.range(request, &self.connection, move |outcome| {
+                self.kv.range_in_parts(request, &self.connection, move |outcome| {
+                    let outcome = match outcome {
+                        Ok(Ranged::Parts(answer)) => {
+                            let message = Parts::new(answer);
+                            let len = message.len();
+                            return answers.answer_in_parts(message, len);
+                        }
+                        Ok(Ranged::Whole(answer)) => Ok(answer),
+                        Err(status) => Err(status),
+                    };
                     finish(answers, outcome, Answer::Range, encode::range_bytes);
                 });
             }
@@ -171,9 +183,9 @@ impl Handler for Calls {
         }
     }
 
-    fn sent(&mut self, call: &mut Call, answer: &Answer, bytes: usize) {
+    fn sent(&mut self, call: &mut Call, answer: Option<&Answer>, bytes: usize) {
         self.counts.sent(call.method, bytes);
-        if let Kind::Watch(watch) = &call.kind {
+        if let (Kind::Watch(watch), Some(answer)) = (&call.kind, answer) {
             watch.sent(answer.events());
         }
     }

@@ -5,8 +5,8 @@
 //! task. Requests come from the client port as they are (`calls`), and as messages of tonic's
 //! (`service`).
 
-use crate::budget::{Budget, Connection, Held, SMALL_BYTES};
-use crate::calls::range_len;
+use crate::budget::{Budget, Connection, Held, Room, SMALL_BYTES};
+use crate::calls::{parts_len, range_len};
 use crate::grpc::stats;
 use crate::grpc::status::{read_status, status};
 use crate::grpc::{check, voters};
@@ -18,7 +18,7 @@ use api::etcdserverpb::{
     RangeRequest, RequestOp, ResponseHeader, TxnRequest, TxnResponse,
 };
 use apply::{Operations, Reply};
-use mvcc::{Bounded, RangeQuery, RangeResult, Read as _};
+use mvcc::{Bounded, RangeParts, RangeQuery, RangeResult, Read as _};
 use prost::Message as _;
 use server::{Headers, Server, Told, describe};
 use std::sync::Arc;
@@ -44,6 +44,27 @@ pub(crate) struct Roomed<T> {
 pub(crate) struct RangeAnswer {
     pub header: ResponseHeader,
     pub result: RangeResult,
+}
+
+/// A range that is read while it is sent.
+pub(crate) struct PartsAnswer {
+    pub header: ResponseHeader,
+    pub found: RangeParts,
+    pub held: Option<Held>,
+}
+
+/// An answer to a range.
+pub(crate) enum Ranged {
+    Whole(Roomed<RangeAnswer>),
+    Parts(PartsAnswer),
+}
+
+/// How large the answer of a range is.
+pub(super) struct Extent {
+    pub records: usize,
+    /// Keys in the range.
+    pub count: i64,
+    pub bytes: usize,
 }
 
 impl Kv {
@@ -114,7 +135,7 @@ impl Kv {
             bytes = apply::range_bytes(&self.server.view(), &query);
         }
         let slow = self.slow(Method::DELETE_RANGE, connection);
-        self.with_room(bytes, connection, move |kv, held| {
+        self.with_room(room_for(bytes), connection, move |kv, held| {
             let held = match held {
                 Ok(held) => held,
                 Err(refused) => return done(Err(refused)),
@@ -144,26 +165,51 @@ impl Kv {
         Ok(check::delete_range(request)?)
     }
 
-    /// Reads keys.
+    /// Reads keys, as a whole.
     pub(crate) fn range(
         &self,
         request: RangeRequest,
         connection: &Arc<Connection>,
         done: impl FnOnce(Result<Roomed<RangeAnswer>, Status>) + Send + 'static,
     ) {
+        self.range_as(request, false, connection, |answer| {
+            done(answer.and_then(|answer| match answer {
+                Ranged::Whole(answer) => Ok(answer),
+                Ranged::Parts(_) => Err(mixed_up()),
+            }));
+        });
+    }
+
+    /// Reads keys, for one who can send a large answer in parts.
+    pub(crate) fn range_in_parts(
+        &self,
+        request: RangeRequest,
+        connection: &Arc<Connection>,
+        done: impl FnOnce(Result<Ranged, Status>) + Send + 'static,
+    ) {
+        self.range_as(request, true, connection, done);
+    }
+
+    fn range_as(
+        &self,
+        request: RangeRequest,
+        in_parts: bool,
+        connection: &Arc<Connection>,
+        done: impl FnOnce(Result<Ranged, Status>) + Send + 'static,
+    ) {
         if let Err(refused) = self.check_range(&request) {
             return done(Err(refused));
         }
         let (serializable, connection) = (request.serializable, Arc::clone(connection));
         let slow = self.slow(Method::RANGE, &connection);
-        let mut reading = Reading { request, timer: ReadTimer::start(), slow };
+        let mut reading = Reading { request, in_parts, timer: ReadTimer::start(), slow };
         self.at_present(serializable, move |kv, present| match present {
             Ok(waited) => {
                 reading.timer.agreed(waited);
                 kv.read(reading, &connection, done);
             }
             Err(refused) => {
-                reading.finish(&kv.server, Err(&refused));
+                reading.failed(&kv.server, &refused);
                 done(Err(refused));
             }
         });
@@ -181,21 +227,24 @@ impl Kv {
         &self,
         reading: Reading,
         connection: &Arc<Connection>,
-        done: impl FnOnce(Result<Roomed<RangeAnswer>, Status>) + Send + 'static,
+        done: impl FnOnce(Result<Ranged, Status>) + Send + 'static,
     ) {
         let query = apply::range_query(&reading.request);
-        let bytes = match self.server.view().range_within(&query, SMALL_BYTES) {
-            Ok(Bounded::Needs(bytes)) => bytes,
-            Ok(Bounded::Answer(result)) => {
-                return done(reading.answer(self, Ok(result), None));
-            }
-            Err(error) => return done(reading.answer(self, Err(error), None)),
+        let needs = match self.server.view().range_within(&query, SMALL_BYTES) {
+            Ok(Bounded::Needs(needs)) => needs,
+            Ok(Bounded::Answer(result)) => return done(reading.whole(self, Ok(result), None)),
+            Err(error) => return done(reading.whole(self, Err(error), None)),
         };
-        self.with_room(bytes, connection, move |kv, held| {
+        let in_parts = needs.in_parts.filter(|_| reading.in_parts);
+        let room = match in_parts {
+            Some(found) => Room::Parts { whole: needs.whole, found },
+            None => Room::Whole(needs.whole),
+        };
+        self.with_room(Some(room), connection, move |kv, held| {
             let held = match held {
                 Ok(held) => held,
                 Err(refused) => {
-                    reading.finish(&kv.server, Err(&refused));
+                    reading.failed(&kv.server, &refused);
                     return done(Err(refused));
                 }
             };
@@ -203,8 +252,10 @@ impl Kv {
             let runtime = kv.runtime.clone();
             // It takes its time, in which this thread serves others.
             runtime.spawn_blocking(move || {
-                let result = view.range(&query);
-                done(reading.answer(&kv, result, held));
+                done(match in_parts {
+                    Some(_) => reading.parts(&kv, view.range_in_parts(&query), held),
+                    None => reading.whole(&kv, view.range(&query), held),
+                });
             });
         });
     }
@@ -221,7 +272,7 @@ impl Kv {
         }
         let bytes = apply::answer_bytes(&self.server.view(), &request);
         let slow = self.slow(Method::TXN, connection);
-        self.with_room(bytes, connection, move |kv, held| {
+        self.with_room(room_for(bytes), connection, move |kv, held| {
             let held = match held {
                 Ok(held) => held,
                 Err(refused) => return done(Err(refused)),
@@ -305,19 +356,17 @@ impl Kv {
         }));
     }
 
-    /// Goes on once there is room for an answer of so many bytes; at once if it needs none.
+    /// Goes on once there is room for an answer; at once if it needs none.
     fn with_room(
         &self,
-        bytes: u64,
+        room: Option<Room>,
         connection: &Arc<Connection>,
         then: impl FnOnce(&Self, Result<Option<Held>, Status>) + Send + 'static,
     ) {
-        if bytes <= SMALL_BYTES {
-            return then(self, Ok(None));
-        }
+        let Some(room) = room else { return then(self, Ok(None)) };
         let (kv, connection) = (self.clone(), Arc::clone(connection));
         self.runtime.spawn(async move {
-            let held = kv.budget.hold(&connection, bytes).await;
+            let held = kv.budget.hold(&connection, room).await;
             then(&kv, held.map(Some));
         });
     }
@@ -328,50 +377,86 @@ impl Kv {
         bytes: u64,
         connection: &Arc<Connection>,
     ) -> Result<Option<Held>, Status> {
-        if bytes <= SMALL_BYTES {
-            return Ok(None);
-        }
-        self.budget.hold(connection, bytes).await.map(Some)
+        let Some(room) = room_for(bytes) else { return Ok(None) };
+        self.budget.hold(connection, room).await.map(Some)
     }
+}
+
+/// What an answer of so many bytes as a whole needs room for, if it does.
+fn room_for(bytes: u64) -> Option<Room> {
+    (bytes > SMALL_BYTES).then_some(Room::Whole(bytes))
 }
 
 /// A range under way.
 struct Reading {
     request: RangeRequest,
+    /// Whether whoever asks can send it in parts.
+    in_parts: bool,
     timer: ReadTimer,
     slow: Slow,
 }
 
 impl Reading {
-    /// It was found, or not.
-    fn answer(
+    /// It was read, or not.
+    fn whole(
         self,
         kv: &Kv,
         found: mvcc::Result<RangeResult>,
         held: Option<Held>,
-    ) -> Result<Roomed<RangeAnswer>, Status> {
+    ) -> Result<Ranged, Status> {
         let found = found.map_err(|error| read_status(&error));
         let found = found.map(|result| {
             let header = kv.headers.at(result.revision);
             RangeAnswer { header, result }
         });
-        self.finish(&kv.server, found.as_ref());
-        found.map(|answer| Roomed { answer, held })
+        let extent = |answer: &RangeAnswer| Extent {
+            records: answer.result.records.len(),
+            count: answer.result.count,
+            bytes: range_len(answer),
+        };
+        self.finish(&kv.server, found.as_ref(), extent);
+        found.map(|answer| Ranged::Whole(Roomed { answer, held }))
+    }
+
+    /// It was found, or not; it is still to be read.
+    fn parts(
+        self,
+        kv: &Kv,
+        found: mvcc::Result<RangeParts>,
+        held: Option<Held>,
+    ) -> Result<Ranged, Status> {
+        let found = found.map_err(|error| read_status(&error));
+        let found = found.map(|found| {
+            let header = kv.headers.at(found.revision);
+            PartsAnswer { header, found, held }
+        });
+        let extent = |answer: &PartsAnswer| Extent {
+            records: answer.found.len(),
+            count: answer.found.count,
+            bytes: parts_len(answer),
+        };
+        self.finish(&kv.server, found.as_ref(), extent);
+        found.map(Ranged::Parts)
+    }
+
+    fn failed(self, server: &Server, refused: &Status) {
+        let extent = |(): &()| unreachable!("what failed has no extent");
+        self.finish(server, Err::<&(), _>(refused), extent);
     }
 
     /// Counts it, and logs it if it took long.
-    fn finish(self, server: &Server, found: Result<&RangeAnswer, &Status>) {
+    fn finish<T>(self, server: &Server, found: Result<&T, &Status>, extent: impl Fn(&T) -> Extent) {
         let took = self.timer.took();
         slow::range(server, took, found.is_ok());
         let error = found.err().map(Status::message);
         slow::log_read(server, took.whole, "read-only range ", error, || {
             let said = found.map(|answer| {
-                let (count, size) = (answer.result.records.len(), range_len(answer));
-                format!("range_response_count:{count} size:{size}")
+                let Extent { records, bytes, .. } = extent(answer);
+                format!("range_response_count:{records} size:{bytes}")
             });
             (describe::range(&self.request), said.unwrap_or_default())
         });
-        self.slow.log(took.whole, || stats::range(&self.request, found.ok()));
+        self.slow.log(took.whole, || stats::range(&self.request, found.ok().map(extent)));
     }
 }
 

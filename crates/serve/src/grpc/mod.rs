@@ -15,7 +15,7 @@ mod lock;
 mod maintenance;
 mod service;
 mod stats;
-mod status;
+pub(crate) mod status;
 mod voters;
 pub(crate) mod watch;
 

@@ -3,8 +3,7 @@
 //!
 //! Source: etcd `server/etcdserver/api/v3rpc/interceptor.go`.
 
-use crate::calls::range_len;
-use crate::grpc::kv::RangeAnswer;
+use crate::grpc::kv::Extent;
 use crate::slow::Stats;
 use api::etcdserverpb::{
     DeleteRangeResponse, InternalRaftRequest, PutResponse, RangeRequest, TxnRequest, TxnResponse,
@@ -38,12 +37,12 @@ pub(super) fn delete_range(data: &Bytes, response: Option<&DeleteRangeResponse>)
 }
 
 /// Of a range.
-pub(super) fn range(request: &RangeRequest, answer: Option<&RangeAnswer>) -> Stats {
+pub(super) fn range(request: &RangeRequest, answer: Option<Extent>) -> Stats {
     Stats {
         request_count: 0,
         request_size: size(request),
-        response_count: answer.map_or(0, |answer| answer.result.count),
-        response_size: answer.map_or(0, |answer| number(range_len(answer))),
+        response_count: answer.as_ref().map_or(0, |answer| answer.count),
+        response_size: answer.map_or(0, |answer| number(answer.bytes)),
         content: describe::range(request),
     }
 }
