@@ -30,9 +30,9 @@ const UNIT_BYTES: u64 = 1 << 10;
 /// An answer is in memory twice while it is encoded: as records, and as the message.
 const COPIES: u64 = 2;
 
-/// Bytes of an answer in parts that are in memory at once: a part, and what is on its way to the
-/// transport.
-const ON_THE_WAY_BYTES: u64 = 192 << 10;
+/// Bytes of an answer in parts that are in memory at once: a part, and the one before it while the
+/// last of that is on its way to the transport.
+const ON_THE_WAY_BYTES: u64 = 512 << 10;
 
 /// How long an answer may not move before its connection has to give way.
 const STALLED: Duration = Duration::from_secs(5);
@@ -342,15 +342,15 @@ mod tests {
         let budget = Budget::new(4 << 20);
         let connection = Arc::default();
         let mut all = Vec::new();
-        for _ in 0..16 {
-            let room = Room::Parts { whole: 1 << 30, found: 64 << 10 };
+        for _ in 0..4 {
+            let room = Room::Parts { whole: 1 << 30, found: 512 << 10 };
             all.push(budget.hold(&connection, room).await.expect("there is room"));
         }
         assert_eq!(free(&budget), 0);
         all.pop();
         let room = Room::Parts { whole: 100 << 10, found: 1 << 10 };
         let _held = budget.hold(&connection, room).await.expect("there is room");
-        assert_eq!(free(&budget), (256 - 101) << 10, "no more than all of it");
+        assert_eq!(free(&budget), (1024 - 101) << 10, "no more than all of it");
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,9 +33,10 @@ async fn write(client: &mut Client, rng: &mut Rng, changes: usize) {
             client.delete_range(delete).await.expect("a key is deleted");
             continue;
         }
-        let len = match rng.below(40) {
-            0 => 200_000,
-            1..20 => rng.below(5000),
+        let len = match rng.below(400) {
+            // More than a part.
+            0 => 300_000,
+            1..200 => rng.below(3000),
             _ => rng.below(100),
         };
         let value = vec![rng.pick(b"abcdefgh"); len];
@@ -49,7 +50,7 @@ fn requests(revision: i64) -> Vec<pb::RangeRequest> {
     let mut requests = Vec::new();
     for target in 0..5 {
         for order in 0..3 {
-            for (limit, at) in [(0, 0), (120, 0), (0, revision), (100, revision)] {
+            for (limit, at) in [(0, 0), (150, revision)] {
                 requests.push(pb::RangeRequest {
                     sort_target: target,
                     sort_order: order,
@@ -105,7 +106,7 @@ async fn large_lists_are_as_the_real_etcds() {
             let wanted = answer(&mut its_client, &request).await;
             assert_eq!(answer(&mut our_client, &request).await, wanted, "{request:?}");
             compared += 1;
-            large += u32::from(wanted.is_ok_and(|answer| answer.encoded_len() > 1 << 17));
+            large += u32::from(wanted.is_ok_and(|answer| answer.encoded_len() > 100_000));
         }
         let compact = pb::CompactionRequest { revision: revision - 20, physical: true };
         our_client.compact(compact.clone()).await.expect("it compacts");
@@ -190,7 +191,7 @@ async fn a_damaged_record_ends_a_list_and_nothing_else() {
     // What is sent cannot be taken back: the stream is reset.
     damage(&server, "fill/00000500").await;
     let broken = client.range(list.clone()).await.expect_err("it has no end");
-    assert_eq!(broken.code(), Code::Internal, "{broken}");
+    assert!(format!("{broken:?}").contains("INTERNAL_ERROR"), "{broken:?}");
     assert!(server.log().contains("a read failed"), "{}", server.log());
     let rest = pb::RangeRequest { key: Bytes::from_static(b"fill/00000501"), ..list.clone() };
     assert_eq!(client.range(rest).await.expect("it is sound").into_inner().kvs.len(), 499);
