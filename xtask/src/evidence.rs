@@ -191,6 +191,20 @@ const LINES: &[Line] = &[
         title: "idle memory, starts, and bytes written",
         steps: &["cargo xtask bench --beside etcd 5.6 --resume --results target/evidence/beside"],
     },
+    Line {
+        id: "6.1",
+        title: "whole servers, 5,000 seeds: linearizable histories, complete watches",
+        steps: &[
+            "cargo xtask test -p quorate-sim --test servers",
+            "QUORATE_SEEDS=0..2500 cargo xtask test -p quorate-sim --test servers every",
+            "QUORATE_SEEDS=2500..5000 cargo xtask test -p quorate-sim --test servers every",
+        ],
+    },
+    Line {
+        id: "6.2",
+        title: "each planted bug of the server is found, and silent when off",
+        steps: &["cargo xtask test -p quorate-sim --features planted-bugs --test planted"],
+    },
 ];
 
 /// Lines of a step's output that are shown again under its figure.

@@ -4,6 +4,7 @@ use crate::gate;
 use crate::kv::{self, Failure};
 use crate::machine::StateMachine;
 use crate::op::Operations;
+use crate::planted::{self, Bug};
 use crate::reply::{Reply, header};
 use crate::txn;
 use api::Error;
@@ -121,7 +122,8 @@ impl StateMachine {
                 self.lessor.delete(&change.key);
             } else {
                 // A store whose lease is gone keeps the number in the key; it attaches nothing.
-                let there = self.lessor.contains(change.lease);
+                let forgotten = planted::is(Bug::LeaseKeysForgotten) && change.version == 1;
+                let there = self.lessor.contains(change.lease) && !forgotten;
                 self.lessor.put(&change.key, if there { change.lease } else { 0 });
             }
         }

@@ -22,6 +22,10 @@ mod lessor;
 mod machine;
 mod membership;
 mod op;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod reply;
 mod txn;
 

@@ -1,6 +1,7 @@
 //! The state machine: what it holds, and one batch of entries.
 
 use crate::kv::Failure;
+use crate::planted::{self, Bug};
 use crate::{Alarms, Image, Op, Operations, Reply};
 use api::etcdserverpb::InternalRaftRequest;
 use backend::{Buckets, Opened, Reader, Store};
@@ -198,6 +199,9 @@ impl StateMachine {
     /// Ends a batch: all of it is one frame of the store, and readers see it.
     pub fn commit(&mut self, index: u64, term: u64) {
         if index > self.store.consistent_index() {
+            if planted::is(Bug::IndexApartFromFrame) {
+                self.store.commit(self.store.consistent_index(), self.store.term());
+            }
             self.store.commit(index, term);
             self.mvcc.publish();
         }
@@ -234,6 +238,12 @@ impl StateMachine {
     #[must_use]
     pub fn consistent_index(&self) -> u64 {
         self.store.consistent_index()
+    }
+
+    /// The term of that entry.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.store.term()
     }
 
     /// The keys.

@@ -28,6 +28,10 @@ use vfs::{File, Fs, OpenMode};
 /// Bytes of a frame of copied records.
 const FRAME_BYTES: usize = 1 << 20;
 
+/// Bytes written of a new file before they are synced: one sync of a whole file would hold up those
+/// of the log on the same disk.
+const SYNC_BYTES: u64 = 4 << 20;
+
 /// Who knows whether a revision is still needed.
 pub trait Live {
     /// The raft index after whose entry it judges. Nothing is dropped before the store is synced
@@ -91,6 +95,8 @@ struct Job {
     tmp: PathBuf,
     file: Box<dyn File>,
     written: u64,
+    /// How much of it is synced.
+    synced: u64,
     frame: FrameBuilder,
     footer: FooterBuilder,
     mark: Mark,
@@ -229,6 +235,7 @@ impl Compactor {
             tmp,
             file,
             written: HEAD_BYTES as u64,
+            synced: 0,
             frame: FrameBuilder::new(),
             footer: FooterBuilder::default(),
             mark: Mark::default(),
@@ -355,6 +362,10 @@ impl Job {
             let bytes = self.frame.finish(FrameKind::Copied, place, 0, self.mark);
             self.file.write_at(&bytes, self.written)?;
             self.written += bytes.len() as u64;
+            if self.written - self.synced >= SYNC_BYTES {
+                self.file.sync_data()?;
+                self.synced = self.written;
+            }
         }
         Ok(())
     }

@@ -90,8 +90,8 @@ pub enum Refused {
     Expired,
 }
 
-/// Ids that one pass hands out at most, with two passes a second.
-pub const REVOKE_BATCH: usize = REVOKES_PER_SECOND / 2;
+/// Ids that one pass hands out at most.
+pub const REVOKE_BATCH: usize = 500;
 
 /// Checkpoints that fit into one entry of the log.
 pub const CHECKPOINT_BATCH: usize = 1000;
@@ -99,10 +99,9 @@ pub const CHECKPOINT_BATCH: usize = 1000;
 /// Time between checkpoints of a lease; shorter ones have none.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Leases that may be revoked per second.
-const REVOKES_PER_SECOND: usize = 1000;
-
-/// Leases that a new leader lets expire per second: fewer than may be revoked.
+/// A new leader of so many leases moves those apart that would expire together, and lets so many
+/// expire per second, as in etcd, which revokes a third more.
+const SPREAD_FROM: usize = 1000;
 const SPREAD_PER_SECOND: u32 = 750;
 
 /// Timers that one pass sets again at most.
@@ -206,8 +205,8 @@ impl Expiry {
     /// whole time, and `extend` on top, as its client could not renew it in between.
     ///
     /// So all leases of the same time to live expire together if their clients are gone. Where
-    /// many do, the later ones are given more: about a second for each three quarters of what can
-    /// be revoked in a second, the last quarter being for leases that expire in the ordinary way.
+    /// many do, the later ones are given more: about a second for each 750 of them, so that clients
+    /// have time to come back.
     pub fn promote(&mut self, extend: Duration, now: Duration) {
         self.demote();
         self.primary = true;
@@ -217,7 +216,7 @@ impl Expiry {
             order.push((clock.deadline, *id));
         }
         order.sort_unstable();
-        if order.len() >= REVOKES_PER_SECOND {
+        if order.len() >= SPREAD_FROM {
             self.spread(&order, extend, now);
         }
         for (_, id) in order {

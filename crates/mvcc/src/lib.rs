@@ -25,6 +25,10 @@ pub mod index;
 mod order;
 mod parts;
 mod past;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod range;
 mod read;
 mod restore;

@@ -6,6 +6,7 @@
 
 use crate::hash::{HashJob, KeyHash, Parameters};
 use crate::index::Index;
+use crate::planted::{self, Bug};
 use crate::range::Scope;
 use crate::read::{self, Read};
 use crate::{Error, Result};
@@ -163,7 +164,11 @@ impl Read for View {
     }
 
     fn gather(&self, locations: &[Location]) -> Result<Vec<Bytes>> {
-        read::gather(&self.snapshot.reader, locations).map_err(|error| self.told(error))
+        let found = read::gather(&self.snapshot.reader, locations);
+        if planted::is(Bug::DroppedReadsAsNothing) && found.is_err() {
+            return Ok(Vec::new());
+        }
+        found.map_err(|error| self.told(error))
     }
 }
 

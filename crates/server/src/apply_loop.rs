@@ -8,18 +8,17 @@
 //!   an entry that changes members, which raft must hear of first;
 //! - questions about the state that only its owner can answer are answered between two batches.
 
-use crate::bootstrap::Dirs;
 use crate::driver::{Applied, Input};
 use crate::install;
-use crate::metrics::{Part, measured};
+use crate::planted::{self, Bug};
 use crate::shared::Shared;
-use crate::store_loop::{Replacing, StoreRequest};
+use crate::store_loop::StoreOwner;
 use crate::threads::{Stage, lock, tell_applied};
 use crate::{Error, Fatal, describe};
 use api::etcdserverpb::{AlarmMember, AlarmType};
 use apply::{ApplyError, Image, LeaseEvent, Replaced, Reply, StateMachine};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select, tick};
+use crossbeam_channel::{Receiver, Sender, select, tick};
 use member::{Cluster, format_id};
 use mvcc::{Changes, Progress};
 use raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, Snapshot};
@@ -87,8 +86,8 @@ pub(crate) struct ApplyStage<O> {
     pub outside: O,
     /// Has the databases that peers sent.
     pub snapshotter: Snapshotter,
-    pub store: Sender<StoreRequest>,
-    /// Term of the last entry applied.
+    pub store: Box<dyn StoreOwner>,
+    /// Term of the last entry applied since the start.
     pub term: u64,
     /// The compact revision that others know of.
     pub compacted: i64,
@@ -127,8 +126,7 @@ pub(crate) fn run<O: Outside + Send>(
                 }
             }
             recv(if compacting { &pauses } else { &NEVER }) -> _ => {
-                let mut stage = lock(stage);
-                stage.compacting = stage.compact()?;
+                lock(stage).go_on_compacting()?;
             }
             // A compaction has begun on the driver's thread.
             recv(nudges) -> _ => {}
@@ -140,7 +138,7 @@ impl<O: Outside + Send> Stage for ApplyStage<O> {
     fn run(&mut self, works: Vec<Message>) -> Result<(), Fatal> {
         // A small compaction is over before its client asks for the next thing.
         if self.apply(works)? {
-            self.compacting = self.compact()?;
+            self.go_on_compacting()?;
             if self.compacting {
                 // If there is no room, the thread has yet to look.
                 let _ = self.nudge.try_send(());
@@ -328,24 +326,20 @@ impl<O: Outside> ApplyStage<O> {
     /// Goes on from a snapshot that a peer sent; its database is here already.
     fn install(&mut self, snapshot: &Snapshot) -> Result<(), Fatal> {
         let (index, term) = (snapshot.index(), snapshot.term());
+        let dirs = &self.shared.dirs;
         self.shared.metrics.snapshot_applying.set(1);
-        let dirs = Dirs::new(&self.shared.config);
         tracing::info!(snapshot_index = index, "applying snapshot");
-        install::prepare(&dirs, &self.snapshotter, (index, term))?;
-        let (gone_tx, gone) = bounded(1);
-        let (next, next_rx) = bounded(1);
-        let ended = |_| Fatal::Ended { stage: "store" };
-        let replacing = Replacing { gone: gone_tx, next: next_rx };
-        self.store.send(StoreRequest::Replace(replacing)).map_err(|_| ended(RecvError))?;
-        gone.recv().map_err(ended)?;
-        install::swap(&dirs)?;
+        install::prepare(dirs, &self.snapshotter, (index, term))?;
         let before = self.machine.cluster().clone();
-        let fs = measured(&self.shared.metrics, Part::Store);
-        let Replaced { reader, flusher, compactor } =
-            self.machine.replace(install::open(fs, &dirs)?)?;
-        next.send((flusher, compactor)).map_err(|_| ended(RecvError))?;
+        let (machine, shared) = (&mut self.machine, &self.shared);
+        self.store.replace(&mut || {
+            install::swap(dirs)?;
+            let Replaced { reader, flusher, compactor } = machine.replace(install::open(dirs)?)?;
+            *shared.reader.write().unwrap_or_else(PoisonError::into_inner) = reader;
+            Ok((flusher, compactor))
+        })?;
         install::clean_up(&self.snapshotter, index);
-        *self.shared.reader.write().unwrap_or_else(PoisonError::into_inner) = reader;
+        self.shared.installed.store(index, Ordering::Release);
         self.term = term;
         self.shared.expiry().load(self.machine.lessor().list());
         self.show();
@@ -388,7 +382,7 @@ impl<O: Outside> ApplyStage<O> {
         }
     }
 
-    fn answer(&mut self, question: ApplyInput) {
+    pub(crate) fn answer(&mut self, question: ApplyInput) {
         // Whoever asked may have gone.
         match question {
             ApplyInput::Lease { id, answer } => {
@@ -412,7 +406,16 @@ impl<O: Outside> ApplyStage<O> {
         let index = self.machine.consistent_index();
         let cluster = self.machine.cluster();
         let data = member::v2_store_json(cluster).into();
-        SnapshotState { index, term: self.term, data, conf_state: cluster.conf_state() }
+        // After a start the store may be ahead of what was applied since.
+        let lifes = planted::is(Bug::SnapshotTermOfThisLife);
+        let term = if lifes { self.term } else { self.machine.term() };
+        SnapshotState { index, term, data, conf_state: cluster.conf_state() }
+    }
+
+    /// Does a part of the compaction under way.
+    pub(crate) fn go_on_compacting(&mut self) -> Result<(), Fatal> {
+        self.compacting = self.compact()?;
+        Ok(())
     }
 
     /// Some steps of the compaction under way. Whether there is more to do.

@@ -21,7 +21,7 @@ use raftpb::wal::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{info, warn};
-use vfs::{Fs, OsFs};
+use vfs::Fs;
 use wal::Wal;
 use wal::snap::Snapshotter;
 use wal::stage::WalStage;
@@ -33,6 +33,7 @@ pub(crate) struct Booted {
     pub raw: RawNode<MemoryStorage>,
     pub wal: WalStage,
     pub snapshotter: Snapshotter,
+    pub dirs: Dirs,
     pub restored: Restored,
     /// Members that it can talk to before the log has told it of them.
     pub remotes: Vec<Member>,
@@ -42,8 +43,14 @@ pub(crate) struct Booted {
     pub durable: u64,
 }
 
-/// The directories of a member.
+/// The directories of a member, and how files are kept in them.
+#[derive(Debug, Clone)]
 pub(crate) struct Dirs {
+    /// The log's.
+    pub fs: Arc<dyn Fs>,
+    pub store_fs: Arc<dyn Fs>,
+    /// Of snapshots and received databases.
+    pub snap_fs: Arc<dyn Fs>,
     pub wal: PathBuf,
     pub snap: PathBuf,
     pub store: PathBuf,
@@ -51,44 +58,45 @@ pub(crate) struct Dirs {
     pub new_store: PathBuf,
     /// One whose place was taken.
     pub old_store: PathBuf,
+    pub wal_options: wal::Options,
+    pub store_options: backend::Options,
 }
 
 impl Dirs {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// Those of a member on the machine's disk.
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         let member = config.data_dir.join("member");
         Self {
+            fs: measured(metrics, Part::Log),
+            store_fs: measured(metrics, Part::Store),
+            snap_fs: measured(metrics, Part::Snapshots),
             wal: config.wal_dir.clone().unwrap_or_else(|| member.join("wal")),
             snap: member.join("snap"),
             store: member.join("store"),
             new_store: member.join("store.new"),
             old_store: member.join("store.old"),
+            wal_options: wal::Options { sync: !config.unsafe_no_fsync, ..wal::Options::default() },
+            store_options: backend::Options::default(),
         }
     }
 }
 
 /// Whether a member was here before.
-pub(crate) fn has_log(config: &Config) -> Result<bool, Fatal> {
-    Ok(wal::exists(&OsFs, &Dirs::new(config).wal)?)
+pub(crate) fn has_log(dirs: &Dirs) -> Result<bool, Fatal> {
+    Ok(wal::exists(&*dirs.fs, &dirs.wal)?)
 }
 
-/// Opens a member's directory, or makes it; `joins` is who it then joins, if it does.
-pub(crate) fn boot(
-    config: &Config,
-    joins: Option<Joining>,
-    metrics: &Arc<Metrics>,
-) -> Result<Booted, Fatal> {
-    let dirs = Dirs::new(config);
-    let fs = measured(metrics, Part::Log);
-    let store_fs = measured(metrics, Part::Store);
+/// Opens a member's directories, or makes them; `joins` is who it then joins, if it does.
+pub(crate) fn boot(config: &Config, dirs: Dirs, joins: Option<Joining>) -> Result<Booted, Fatal> {
     for dir in [&dirs.snap, &dirs.store] {
         let failed = |source| Fatal::Disk { path: dir.clone(), source };
-        fs.create_dir_all(dir).map_err(failed)?;
+        dirs.fs.create_dir_all(dir).map_err(failed)?;
     }
-    let snapshotter = Snapshotter::new(measured(metrics, Part::Snapshots), &dirs.snap);
+    let snapshotter = Snapshotter::new(Arc::clone(&dirs.snap_fs), &dirs.snap);
     snapshotter.remove_leftovers()?;
-    let options = wal::Options { sync: !config.unsafe_no_fsync, ..wal::Options::default() };
-    let disk = Disk { fs, store_fs, dirs, snapshotter, options };
-    if has_log(config)? {
+    let known = has_log(&dirs)?;
+    let disk = Disk { dirs, snapshotter };
+    if known {
         return restart(config, disk);
     }
     match joins {
@@ -98,12 +106,8 @@ pub(crate) fn boot(
 }
 
 struct Disk {
-    /// The log's.
-    fs: Arc<dyn Fs>,
-    store_fs: Arc<dyn Fs>,
     dirs: Dirs,
     snapshotter: Snapshotter,
-    options: wal::Options,
 }
 
 fn restore(config: &Config, opened: backend::Opened) -> Result<Restored, Fatal> {
@@ -130,7 +134,7 @@ fn restore(config: &Config, opened: backend::Opened) -> Result<Restored, Fatal> 
 
 /// A member of a new cluster.
 fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
-    let Disk { fs, store_fs, dirs, snapshotter, options } = disk;
+    let Disk { dirs, snapshotter } = disk;
     let invalid = |reason: String| Fatal::Config { field: "initial-cluster", reason };
     if config.initial_cluster.has_duplicate_url() {
         return Err(invalid(format!(
@@ -156,9 +160,9 @@ fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
             reason: mismatch(&config.name, &member.peer_urls, &advertised),
         });
     }
-    let restored = restore(config, install::open(store_fs, &dirs)?)?;
+    let restored = restore(config, install::open(&dirs)?)?;
     let metadata = Metadata { node_id: Some(member.id), cluster_id: Some(cluster_id) };
-    let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
+    let wal = create_log(&dirs, &metadata)?;
     let mut raw = RawNode::new(raft_config(config, member.id, 0), MemoryStorage::new())?;
     let peer = |member: &Member| Peer { id: member.id, context: Some(member.to_json().into()) };
     let peers: Vec<Peer> = members.iter().map(peer).collect();
@@ -170,6 +174,7 @@ fn begin(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
         raw,
         wal: WalStage::new(wal),
         snapshotter,
+        dirs,
         restored,
         remotes: Vec::new(),
         snapshot_index: 0,
@@ -199,11 +204,11 @@ fn mismatch(name: &str, listed: &[String], advertised: &[String]) -> String {
 
 /// A new member of a cluster that is there: its log is empty, and others fill it.
 fn join(config: &Config, disk: Disk, joining: &Joining) -> Result<Booted, Fatal> {
-    let Disk { fs, store_fs, dirs, snapshotter, options } = disk;
+    let Disk { dirs, snapshotter } = disk;
     let &Joining { id, cluster_id, .. } = joining;
-    let restored = restore(config, install::open(store_fs, &dirs)?)?;
+    let restored = restore(config, install::open(&dirs)?)?;
     let metadata = Metadata { node_id: Some(id), cluster_id: Some(cluster_id) };
-    let wal = Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), options)?;
+    let wal = create_log(&dirs, &metadata)?;
     let raw = RawNode::new(raft_config(config, id, 0), MemoryStorage::new())?;
     info!(
         member_id = member::format_id(id),
@@ -216,6 +221,7 @@ fn join(config: &Config, disk: Disk, joining: &Joining) -> Result<Booted, Fatal>
         raw,
         wal: WalStage::new(wal),
         snapshotter,
+        dirs,
         restored,
         remotes: joining.others(),
         snapshot_index: 0,
@@ -225,8 +231,8 @@ fn join(config: &Config, disk: Disk, joining: &Joining) -> Result<Booted, Fatal>
 
 /// A member that was here before.
 fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
-    let Disk { fs, store_fs, dirs, snapshotter, options } = disk;
-    let records = wal::valid_snapshot_entries(&*fs, &dirs.wal)?;
+    let Disk { dirs, snapshotter } = disk;
+    let records = wal::valid_snapshot_entries(&*dirs.fs, &dirs.wal)?;
     let mut storage = MemoryStorage::new();
     // The log begins where the newest snapshot ends whose file is sound.
     let mut start = raftpb::wal::Snapshot::default();
@@ -241,16 +247,17 @@ fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
         Err(wal::snap::Error::NoSnapshot { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let opened = match Wal::open(Arc::clone(&fs), &dirs.wal, &start, options) {
+    let open = || Wal::open(Arc::clone(&dirs.fs), &dirs.wal, &start, dirs.wal_options);
+    let opened = match open() {
         Err(error @ wal::Error::Torn { .. }) => {
             warn!(%error, "repairing the end of the log");
-            wal::repair(&*fs, &dirs.wal)?;
-            Wal::open(Arc::clone(&fs), &dirs.wal, &start, options)
+            wal::repair(&*dirs.fs, &dirs.wal)?;
+            open()
         }
         opened => opened,
     };
     let (wal, contents) = opened?;
-    let store = install::finish(store_fs, &dirs, &snapshotter, (start.index(), start.term()))?;
+    let store = install::finish(&dirs, &snapshotter, (start.index(), start.term()))?;
     let restored = restore(config, store)?;
     if restored.machine.consistent_index() < start.index() {
         let reason = format!(
@@ -279,11 +286,17 @@ fn restart(config: &Config, disk: Disk) -> Result<Booted, Fatal> {
         raw,
         wal: WalStage::new(wal),
         snapshotter,
+        dirs,
         restored,
         remotes: Vec::new(),
         snapshot_index: start.index(),
         durable,
     })
+}
+
+fn create_log(dirs: &Dirs, metadata: &Metadata) -> Result<Wal, Fatal> {
+    let fs = Arc::clone(&dirs.fs);
+    Ok(Wal::create(fs, &dirs.wal, &metadata.encode_to_vec(), dirs.wal_options)?)
 }
 
 fn lost(path: &Path, reason: &str) -> Fatal {

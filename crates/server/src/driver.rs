@@ -15,10 +15,11 @@
 //! What it is not: a thread or a clock ([`crate::threads`] has those).
 
 use crate::Error;
+use crate::planted::{self, Bug};
 use apply::Reply;
 use bytes::Bytes;
 use raft::{LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, MemoryStorage, RawNode, SoftState, StateType};
-use raftpb::{ConfChange, MembershipChange, Message, MessageType, Snapshot};
+use raftpb::{ConfChange, Entry, MembershipChange, Message, MessageType, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
 
@@ -38,7 +39,7 @@ const READ_RETRY_TICKS: u32 = 5;
 /// `None` from a member that does not lead.
 pub(crate) type Matches = Option<(Option<u64>, u64)>;
 
-/// What the driver is told.
+/// What the driver is told. What is rare and large is in a box: thousands of these wait at times.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Time passes.
@@ -47,6 +48,11 @@ pub(crate) enum Input {
     Advance(u32),
     /// An entry for the log.
     Propose {
+        id: u64,
+        data: Bytes,
+    },
+    /// The same, unless another leads: it is not passed on.
+    ProposeAsLeader {
         id: u64,
         data: Bytes,
     },
@@ -71,14 +77,14 @@ pub(crate) enum Input {
         answer: oneshot::Sender<raft::Status>,
     },
     /// From a peer.
-    Step(Message),
+    Step(Box<Message>),
     /// What was appended is durable.
-    Appended(Message),
+    Appended(Box<Message>),
     /// What was applied is visible.
     Applied(Applied),
     /// The log up to here is in a snapshot.
     Compact {
-        snapshot: Snapshot,
+        snapshot: Box<Snapshot>,
         keep: u64,
     },
     Unreachable(u64),
@@ -127,8 +133,6 @@ pub(crate) struct Progress {
     pub last_index: u64,
     /// Whether what is applied here is the present, with nobody to ask.
     pub decides_alone: bool,
-    /// Ticks so far.
-    pub ticks: u64,
 }
 
 #[derive(Debug)]
@@ -162,6 +166,9 @@ pub(crate) struct Driver {
     alone_from: Option<u64>,
     appends_out: usize,
     applies_out: usize,
+    /// Index of a snapshot that the state machine takes in, and what the log has for raft since:
+    /// raft hears of all in order, or it takes its log to end with the snapshot.
+    installing: Option<(u64, Vec<Message>)>,
     lead: u64,
     ticks: u64,
 }
@@ -191,6 +198,7 @@ impl Driver {
             alone_from: None,
             appends_out: 0,
             applies_out: 0,
+            installing: None,
             lead: raft::NONE,
             ticks: 0,
         };
@@ -238,8 +246,15 @@ impl Driver {
             committed: basic.hard_state.commit(),
             last_index: self.raw.last_index(),
             decides_alone: self.alone_from.is_some_and(|from| from <= self.applied),
-            ticks: self.ticks,
         }
+    }
+
+    /// Committed entries behind `after`, as far as the log has them in memory.
+    pub(crate) fn committed_entries(&self, after: u64) -> Vec<Entry> {
+        let committed = self.raw.basic_status().hard_state.commit();
+        let mut entries = self.raw.all_entries();
+        entries.retain(|entry| after < entry.index() && entry.index() <= committed);
+        entries
     }
 
     fn take(&mut self, input: Input, out: &mut Outbox) {
@@ -247,6 +262,7 @@ impl Driver {
             Input::Tick => self.tick(out),
             Input::Advance(ticks) => (0..ticks).for_each(|_| self.raw.tick()),
             Input::Propose { id, data } => self.proposals.push((id, data)),
+            Input::ProposeAsLeader { id, data } => self.propose_as_leader(id, data, out),
             Input::Configure { id, change } => self.changes.push((id, change)),
             Input::Matches { id, answer } => {
                 // Whoever asked may have gone.
@@ -259,12 +275,12 @@ impl Driver {
                 let _ = answer.send(self.raw.status());
             }
             Input::Step(message) if message.r#type() == MessageType::MsgProp => {
-                self.step_proposal(self.ticks + u64::from(self.request_ticks), message);
+                self.step_proposal(self.ticks + u64::from(self.request_ticks), *message);
             }
-            Input::Step(message) => self.step_raft(message),
-            Input::Appended(message) => self.take_appended(message, out),
+            Input::Step(message) => self.step_raft(*message),
+            Input::Appended(message) => self.take_appended(*message, out),
             Input::Applied(applied) => self.take_applied(applied, out),
-            Input::Compact { snapshot, keep } => self.compact(snapshot, keep),
+            Input::Compact { snapshot, keep } => self.compact(*snapshot, keep),
             Input::Unreachable(id) => self.raw.report_unreachable(id),
             Input::SnapshotSent { to, status } => self.raw.report_snapshot(to, status),
         }
@@ -295,11 +311,16 @@ impl Driver {
             storage.apply_snapshot(snapshot.clone()).expect("raft takes newer snapshots only");
         }
         storage.append(&message.entries);
-        if message.snapshot.is_some() {
+        if let Some(snapshot) = &message.snapshot {
             // Raft hears of it once the state machine stands there too; until then it gives out
             // nothing to apply.
             self.applies_out += 1;
+            self.installing = Some((snapshot.index(), Vec::new()));
             out.applies.push(message);
+        } else if let Some((_, later)) = &mut self.installing
+            && !planted::is(Bug::AppendsOvertakeSnapshot)
+        {
+            later.extend(message.responses);
         } else {
             self.deliver(message.responses, out);
         }
@@ -315,6 +336,8 @@ impl Driver {
             self.raw.apply_conf_change(&change.to_v2()).expect("it was checked when proposed");
         }
         self.deliver(applied.responses, out);
+        let installed = self.installing.take_if(|(index, _)| *index == applied.index);
+        self.deliver(installed.map(|(_, later)| later).unwrap_or_default(), out);
         out.replies.extend(applied.replies);
         if self.lead == raft::NONE {
             self.campaign_alone();
@@ -350,6 +373,18 @@ impl Driver {
         let status = self.raw.status();
         let own = status.progress.get(&self.id)?.matched;
         Some((status.progress.get(&id).map(|progress| progress.matched), own))
+    }
+
+    /// At once, as what else has come may end its lead. Whoever takes itself for the leader and is
+    /// none gets it into its own log at most, where it is never committed.
+    fn propose_as_leader(&mut self, id: u64, data: Bytes, out: &mut Outbox) {
+        if planted::is(Bug::RevocationsPassedOn) {
+            return self.proposals.push((id, data));
+        }
+        let leads = self.raw.basic_status().soft_state.state == StateType::Leader;
+        if !leads || self.raw.propose(data).is_err() {
+            out.replies.push((id, Err(api::Error::NotLeader.into())));
+        }
     }
 
     /// Gives raft all proposals at once.
@@ -434,7 +469,7 @@ impl Driver {
             let round =
                 self.round.take_if(|round| context_bytes(round.context) == state.request_ctx);
             let Some(round) = round else { continue };
-            if state.index <= self.applied {
+            if state.index <= self.applied || planted::is(Bug::ReadsBeforeApply) {
                 out.replies.extend(round.reads.into_iter().map(confirmed));
             } else {
                 self.confirmed.entry(state.index).or_default().extend(round.reads);
@@ -496,3 +531,6 @@ fn confirmed(read: u64) -> (u64, Result<Reply, Error>) {
 fn context_bytes(round: u64) -> Bytes {
     Bytes::copy_from_slice(&round.to_be_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,12 +145,7 @@ pub(crate) async fn send(shared: Arc<Shared>, transport: Transport, mut message:
     let to = message.to();
     match take(&shared).await {
         Ok((state, mut image)) => {
-            let metadata = SnapshotMetadata {
-                conf_state: Some(state.conf_state),
-                index: Some(state.index),
-                term: Some(state.term),
-            };
-            message.snapshot = Some(Snapshot { data: Some(state.data), metadata: Some(metadata) });
+            merge(&mut message, state);
             let body = futures_util::stream::poll_fn(move |cx| image.parts.poll_recv(cx));
             transport.send_snapshot(message, Box::pin(body));
         }
@@ -161,6 +156,16 @@ pub(crate) async fn send(shared: Arc<Shared>, transport: Transport, mut message:
             let _ = shared.inbox.try_send(Input::SnapshotSent { to, status });
         }
     }
+}
+
+/// Makes a message that sends a snapshot one of this state.
+pub(crate) fn merge(message: &mut Message, state: SnapshotState) {
+    let metadata = SnapshotMetadata {
+        conf_state: Some(state.conf_state),
+        index: Some(state.index),
+        term: Some(state.term),
+    };
+    message.snapshot = Some(Snapshot { data: Some(state.data), metadata: Some(metadata) });
 }
 
 async fn take(shared: &Shared) -> Result<(SnapshotState, ImageStream), String> {

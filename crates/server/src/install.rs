@@ -11,42 +11,42 @@
 
 use crate::Fatal;
 use crate::bootstrap::Dirs;
-use crate::metrics::{Metrics, Part, measured};
+use crate::metrics::Metrics;
 use backend::Opened;
 use bolt::ReadAt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use vfs::{File, Fs, OpenMode, OsFs};
+use vfs::{File, Fs, OpenMode};
 use wal::snap::Snapshotter;
 
 /// Receives the database of the snapshot at `index`, and keeps it if it is sound.
 pub(crate) fn receive(
-    metrics: &Arc<Metrics>,
+    metrics: &Metrics,
     dirs: &Dirs,
     from: &mut dyn io::Read,
     index: u64,
 ) -> Result<(), Fatal> {
-    let snapshotter = Snapshotter::new(measured(metrics, Part::Snapshots), &dirs.snap);
+    let snapshotter = Snapshotter::new(Arc::clone(&dirs.snap_fs), &dirs.snap);
     let began = Instant::now();
     snapshotter.save_db_from(from, index)?;
     metrics.database_saves.took(began.elapsed());
     let path = snapshotter.db_file_path(index)?;
-    let checked = open_database(&path).and_then(|database| {
+    let checked = open_database(&*dirs.fs, &path).and_then(|database| {
         let failed =
             |source: bolt::Error| Fatal::Image { path: path.clone(), source: source.into() };
         database.check().map(drop).map_err(failed)
     });
     if checked.is_err() {
         // The next one of the same index must not be taken for here already.
-        OsFs.remove(&path).map_err(|source| Fatal::Disk { path: path.clone(), source })?;
+        dirs.fs.remove(&path).map_err(|source| Fatal::Disk { path: path.clone(), source })?;
     }
     checked
 }
 
-fn open_database(path: &Path) -> Result<bolt::Reader<Database>, Fatal> {
-    let file = OsFs.open(path, OpenMode::Read);
+fn open_database(fs: &dyn Fs, path: &Path) -> Result<bolt::Reader<Database>, Fatal> {
+    let file = fs.open(path, OpenMode::Read);
     let file = file.map_err(|source| Fatal::Disk { path: path.to_owned(), source })?;
     bolt::Reader::open(Database(file))
         .map_err(|error| Fatal::Image { path: path.to_owned(), source: error.into() })
@@ -58,29 +58,28 @@ pub(crate) fn prepare(
     snapshotter: &Snapshotter,
     (index, term): (u64, u64),
 ) -> Result<(), Fatal> {
-    let fs: Arc<dyn Fs> = Arc::new(OsFs);
-    remove_dir(&OsFs, &dirs.new_store)?;
+    remove_dir(&*dirs.fs, &dirs.new_store)?;
     let path = snapshotter.db_file_path(index)?;
     let failed = |source| Fatal::Image { path: path.clone(), source };
-    let database = open_database(&path)?;
-    let mut store = backend::open(fs, &dirs.new_store, backend::Options::default())?;
+    let database = open_database(&*dirs.fs, &path)?;
+    let mut store = backend::open(Arc::clone(&dirs.store_fs), &dirs.new_store, dirs.store_options)?;
     apply::import(&database, &mut store, (index, term)).map_err(failed)
 }
 
 /// Puts `store.new` into the place of the store, which nobody has open.
 pub(crate) fn swap(dirs: &Dirs) -> Result<(), Fatal> {
-    remove_dir(&OsFs, &dirs.old_store)?;
+    remove_dir(&*dirs.fs, &dirs.old_store)?;
     let rename = |from: &Path, to: &Path| {
-        OsFs.rename(from, to).map_err(|source| Fatal::Disk { path: from.to_owned(), source })
+        dirs.fs.rename(from, to).map_err(|source| Fatal::Disk { path: from.to_owned(), source })
     };
     rename(&dirs.store, &dirs.old_store)?;
     rename(&dirs.new_store, &dirs.store)?;
-    remove_dir(&OsFs, &dirs.old_store)
+    remove_dir(&*dirs.fs, &dirs.old_store)
 }
 
 /// Opens the store.
-pub(crate) fn open(fs: Arc<dyn Fs>, dirs: &Dirs) -> Result<Opened, Fatal> {
-    Ok(backend::open(fs, &dirs.store, backend::Options::default())?)
+pub(crate) fn open(dirs: &Dirs) -> Result<Opened, Fatal> {
+    Ok(backend::open(Arc::clone(&dirs.store_fs), &dirs.store, dirs.store_options)?)
 }
 
 /// Removes a received database that is no longer needed, and those before it.
@@ -93,15 +92,14 @@ pub(crate) fn clean_up(snapshotter: &Snapshotter, index: u64) {
 /// What a crash left of it: does the rest, if the store is behind the snapshot that the log
 /// begins with.
 pub(crate) fn finish(
-    fs: Arc<dyn Fs>,
     dirs: &Dirs,
     snapshotter: &Snapshotter,
     snapshot: (u64, u64),
 ) -> Result<Opened, Fatal> {
-    let opened = open(Arc::clone(&fs), dirs)?;
+    let opened = open(dirs)?;
     if opened.store.consistent_index() >= snapshot.0 {
-        remove_dir(&OsFs, &dirs.new_store)?;
-        remove_dir(&OsFs, &dirs.old_store)?;
+        remove_dir(&*dirs.fs, &dirs.new_store)?;
+        remove_dir(&*dirs.fs, &dirs.old_store)?;
         clean_up(snapshotter, opened.store.consistent_index());
         return Ok(opened);
     }
@@ -115,7 +113,7 @@ pub(crate) fn finish(
     prepare(dirs, snapshotter, snapshot)?;
     swap(dirs)?;
     clean_up(snapshotter, snapshot.0);
-    open(fs, dirs)
+    open(dirs)
 }
 
 fn remove_dir(fs: &dyn Fs, dir: &Path) -> Result<(), Fatal> {
@@ -156,12 +154,12 @@ mod tests {
     fn a_database_that_is_not_sound_is_not_kept() {
         let home = tempfile::tempdir().unwrap();
         let config = crate::Config { data_dir: home.path().to_owned(), ..Default::default() };
-        let dirs = Dirs::new(&config);
-        OsFs.create_dir_all(&dirs.snap).unwrap();
+        let dirs = Dirs::new(&config, &Arc::default());
+        dirs.fs.create_dir_all(&dirs.snap).unwrap();
         for bytes in [&b"no database"[..], &[0; 16384]] {
-            let refused = receive(&Arc::default(), &dirs, &mut &*bytes, 7).unwrap_err();
+            let refused = receive(&Metrics::default(), &dirs, &mut &*bytes, 7).unwrap_err();
             assert!(matches!(refused, Fatal::Image { .. }), "{refused:?}");
-            assert_eq!(OsFs.read_dir(&dirs.snap).unwrap(), Vec::<String>::new());
+            assert_eq!(dirs.fs.read_dir(&dirs.snap).unwrap(), Vec::<String>::new());
         }
     }
 }

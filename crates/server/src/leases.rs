@@ -1,10 +1,14 @@
 //! Leases as clients see them: kept alive, looked at, listed.
 //!
-//! Only the leader counts their time; other members ask it (`forward.rs`). Compat: it answers
-//! nobody's renewal before it has made sure that it still leads, as etcd 3.5.14 and later do; what
-//! cannot be made sure of is `not a primary lessor`, for the client to go elsewhere.
+//! Only the leader counts their time; other members ask it (`forward.rs`). It answers nobody's
+//! renewal before it has made sure, by a round of reads, that it still leads: whoever leads after
+//! that gives every lease its whole time from then on. etcd (3.5.14 and later) does without the
+//! round if its raft loop went on lately; a leader that stood still may then answer for another.
+//! What cannot be made sure of is `not a primary lessor`, for the client to go elsewhere.
 
 use crate::apply_loop::ApplyInput;
+use crate::shared::Shared;
+use crate::waiters::{Told, Waiter};
 use crate::{Error, Server};
 use api::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
 use bytes::Bytes;
@@ -14,9 +18,6 @@ use tokio::sync::oneshot;
 
 /// How long a lease that is not known here is waited for.
 const APPLY_WAIT: Duration = Duration::from_secs(1);
-
-/// A leader that ticked within so many ticks is one.
-const RECENT_TICKS: u32 = 3;
 
 /// How long to wait before a lease that ran out is looked at again.
 const EXPIRED_POLL: Duration = Duration::from_millis(50);
@@ -84,9 +85,7 @@ impl Server {
     async fn renew_here(&self, id: i64) -> Result<Option<i64>, Error> {
         let mut waited = false;
         loop {
-            let now = self.shared.now();
-            let renewed = self.shared.expiry().renew(id, now);
-            match renewed {
+            match self.shared.renew(id) {
                 Ok(Renewal::Renewed(ttl)) => {
                     self.shared.metrics.leases.renewed.inc();
                     return Ok(Some(ttl));
@@ -176,16 +175,9 @@ impl Server {
         }
     }
 
-    /// A member whose raft has not moved for a while, because its disk or its machine stood still,
-    /// may have lost the lead without knowing.
     async fn make_sure_to_lead(&self) -> Result<(), Error> {
-        let shared = &self.shared;
-        if shared.leads() && shared.since_tick() <= RECENT_TICKS * shared.config.heartbeat_interval
-        {
-            return Ok(());
-        }
-        let confirmed = self.linearizable().await.is_ok();
-        if confirmed && shared.leads() { Ok(()) } else { Err(not_primary()) }
+        self.still_leads().await.map_err(|_| not_primary())?;
+        if self.shared.leads() { Ok(()) } else { Err(not_primary()) }
     }
 
     async fn wait_committed_applied(&self) -> Result<(), Error> {
@@ -196,6 +188,22 @@ impl Server {
 
     pub(crate) fn ask(&self, question: ApplyInput) -> Result<(), Error> {
         self.shared.apply.try_send(question).map_err(|_| api::Error::TooManyRequests.into())
+    }
+}
+
+impl Shared {
+    /// Tells the waiter once it is sure that this member led after this call.
+    pub(crate) fn confirm_lead(&self, waiter: Waiter) {
+        if !self.leads() {
+            return waiter(Told::at_once(Err(not_primary())));
+        }
+        self.confirm(waiter);
+    }
+
+    /// Gives a lease its whole time again, if this member counts its time.
+    pub(crate) fn renew(&self, id: i64) -> Result<Renewal, Refused> {
+        let now = self.now();
+        self.expiry().renew(id, now)
     }
 }
 

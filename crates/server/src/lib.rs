@@ -11,6 +11,7 @@
 //! - every thread and task is joined by [`Server::stop`].
 
 mod apply_loop;
+mod assemble;
 mod bootstrap;
 mod compactor;
 mod config;
@@ -29,12 +30,18 @@ mod leases;
 mod link;
 mod members;
 pub mod metrics;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod propose;
 mod raft_status;
 mod read;
 mod requests;
 mod shared;
 mod snapshot;
+#[doc(hidden)]
+pub mod stages;
 mod start;
 mod store_loop;
 mod tasks;

@@ -1,6 +1,5 @@
 //! The way from the peers' tasks into the member.
 
-use crate::bootstrap::Dirs;
 use crate::driver::Input;
 use crate::install;
 use crate::shared::Shared;
@@ -59,7 +58,7 @@ impl peer::Raft for Link {
                 return Err(ProcessError { reason: "the sender was removed".to_owned() });
             }
             let busy = |_| ProcessError { reason: "the member is busy".to_owned() };
-            shared.inbox.try_send(Input::Step(message)).map_err(busy)
+            shared.inbox.try_send(Input::Step(Box::new(message))).map_err(busy)
         })
     }
 
@@ -72,7 +71,7 @@ impl peer::Raft for Link {
         Box::pin(async move {
             let gone = || io::Error::other("the member is stopping");
             let shared = self.shared.upgrade().ok_or_else(gone)?;
-            let dirs = Dirs::new(&shared.config);
+            let dirs = shared.dirs.clone();
             let (parts, received) = mpsc::channel(PARTS_MAX);
             let metrics = Arc::clone(&shared.metrics);
             let saving = tokio::task::spawn_blocking(move || {

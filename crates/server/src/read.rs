@@ -1,6 +1,7 @@
 //! Reads: of the present, agreed with a quorum, or of what this member has.
 
 use crate::driver::Input;
+use crate::shared::Shared;
 use crate::waiters::{Asked, Told, Waiter};
 use crate::{Error, Server};
 use apply::Reply;
@@ -23,18 +24,14 @@ impl Server {
 
     /// The same for those who do not wait: the waiter is told once it is so, maybe at once.
     pub fn confirm(&self, waiter: Waiter) {
-        if self.decides_alone() {
-            return waiter(Told::at_once(Ok(Reply::Done)));
-        }
-        let id = self.shared.ids.next();
-        self.register(id, Asked::Read, Input::Read(id), waiter);
+        self.shared.confirm(waiter);
     }
 
     /// Whether what this member has applied is the present: all that was acknowledged was
     /// acknowledged here, and is visible.
     #[must_use]
     pub fn decides_alone(&self) -> bool {
-        self.shared.raft.decides_alone.load(Ordering::Acquire)
+        self.shared.decides_alone()
     }
 
     /// The revision of what this member has applied.
@@ -53,5 +50,20 @@ impl Server {
     #[must_use]
     pub fn view(&self) -> View {
         self.shared.views.latest()
+    }
+}
+
+impl Shared {
+    /// [`Server::confirm`].
+    pub(crate) fn confirm(&self, waiter: Waiter) {
+        if self.decides_alone() {
+            return waiter(Told::at_once(Ok(Reply::Done)));
+        }
+        let id = self.ids.next();
+        self.register(id, Asked::Read, Input::Read(id), waiter);
+    }
+
+    fn decides_alone(&self) -> bool {
+        self.raft.decides_alone.load(Ordering::Acquire)
     }
 }

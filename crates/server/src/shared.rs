@@ -1,9 +1,10 @@
 //! What all parts of a member share: numbers that one writes and many read, and the ways in.
 
 use crate::apply_loop::ApplyInput;
-use crate::driver::Input;
+use crate::bootstrap::Dirs;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
+use crate::threads::Inbox;
 use crate::waiters::Waiters;
 use crate::{Config, Error};
 use api::etcdserverpb::AlarmMember;
@@ -20,10 +21,11 @@ pub(crate) struct Shared {
     pub id: u64,
     pub cluster_id: u64,
     pub config: Config,
+    pub dirs: Dirs,
     pub metrics: Arc<Metrics>,
     pub ids: Ids,
     pub waiters: Waiters,
-    pub inbox: Sender<Input>,
+    pub inbox: Inbox,
     pub apply: Sender<ApplyInput>,
     pub views: mvcc::Views,
     /// The store of now.
@@ -31,6 +33,8 @@ pub(crate) struct Shared {
     pub raft: Arc<RaftNumbers>,
     /// Index of the last entry that is applied and visible.
     pub applied: watch::Sender<u64>,
+    /// Index of the last snapshot that a leader sent, once it is installed.
+    pub installed: AtomicU64,
     /// Who leads; 0 for nobody.
     pub lead: watch::Sender<u64>,
     /// Whether the member has said who it is, and so serves.
@@ -45,10 +49,18 @@ pub(crate) struct Shared {
     pub learner: AtomicBool,
     /// The alarms, as last applied.
     pub alarms: RwLock<Arc<Vec<AlarmMember>>>,
-    /// When the process started, the beginning of its clock.
-    pub started: Instant,
+    pub clock: Clock,
     /// Set once the member stops.
     pub stopping: watch::Sender<bool>,
+}
+
+/// Where a member's time comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Clock {
+    /// The machine's clock, since the process started.
+    Since(Instant),
+    /// Whoever runs the member tells it the milliseconds.
+    Told(Arc<AtomicU64>),
 }
 
 /// What the driver lets others know.
@@ -61,8 +73,6 @@ pub(crate) struct RaftNumbers {
     /// Whether this member alone decides, and has decided something in its term: then what it
     /// has applied is the present, and reads need ask nobody.
     pub decides_alone: AtomicBool,
-    /// When raft ticked last, in milliseconds on the member's clock.
-    pub ticked: AtomicU64,
 }
 
 impl Shared {
@@ -111,21 +121,12 @@ impl Shared {
         self.expiry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Time since the process started.
+    /// Time on the member's clock.
     pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// How long ago raft ticked.
-    pub(crate) fn since_tick(&self) -> Duration {
-        let ticked = Duration::from_millis(self.raft.ticked.load(Ordering::Relaxed));
-        self.now().saturating_sub(ticked)
-    }
-
-    /// Notes that raft ticked.
-    pub(crate) fn ticked(&self) {
-        let now = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX);
-        self.raft.ticked.store(now, Ordering::Relaxed);
+        match &self.clock {
+            Clock::Since(started) => started.elapsed(),
+            Clock::Told(millis) => Duration::from_millis(millis.load(Ordering::Relaxed)),
+        }
     }
 
     /// Waits until an index is applied and visible.

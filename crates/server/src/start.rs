@@ -1,28 +1,26 @@
 //! Starting a member, and ending it.
 
-use crate::apply_loop::{self, ApplyStage};
-use crate::bootstrap::{Booted, boot, has_log};
-use crate::driver::{Driver, Outbox, Progress};
-use crate::ids::Ids;
+use crate::apply_loop;
+use crate::assemble::{Parts, Peers, assemble};
+use crate::bootstrap::{Booted, Dirs, boot, has_log};
+use crate::driver::{Outbox, Progress};
 use crate::join::Joining;
 use crate::link::Link;
 use crate::metrics::Metrics;
-use crate::shared::Shared;
+use crate::shared::{Clock, Shared};
 use crate::snapshot::Snapshots;
 use crate::store_loop::{self, StoreRequest};
-use crate::threads::{self, DriverPorts, INBOX_MAX, LogStage, Stages};
-use crate::waiters::Waiters;
+use crate::threads::{self, LogStage};
 use crate::watches::{self, Watches};
 use crate::{Config, Fatal, go_duration, image, tasks, versions};
 use api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, alarm_request};
-use crossbeam_channel::{Sender, bounded};
-use lease::Expiry;
+use crossbeam_channel::Sender;
 use mvcc::Changes;
 use net::{Dialer, Listener};
 use peer::{Incoming, Local, Others, PeerUrl, Settings, Transport};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
@@ -68,16 +66,16 @@ impl Server {
             field: "peer-cert-file",
             reason: wrong.to_string(),
         })?;
-        let (for_look, for_boot) = (config.clone(), config.clone());
+        let metrics = Arc::<Metrics>::default();
+        let dirs = Dirs::new(&config, &metrics);
+        let (for_look, for_boot) = (dirs.clone(), config.clone());
         let known = tokio::task::spawn_blocking(move || has_log(&for_look)).await;
         let known = known.map_err(|_| Fatal::Ended { stage: "start" })??;
         let joining = match known || config.new_cluster {
             true => None,
             false => Some(Joining::ask(&config, &dialer).await?),
         };
-        let metrics = Arc::<Metrics>::default();
-        let of_boot = Arc::clone(&metrics);
-        let booted = tokio::task::spawn_blocking(move || boot(&for_boot, joining, &of_boot)).await;
+        let booted = tokio::task::spawn_blocking(move || boot(&for_boot, dirs, joining)).await;
         let booted = booted.map_err(|_| Fatal::Ended { stage: "start" })??;
         Self::run(config, booted, dialer, metrics)
     }
@@ -87,7 +85,7 @@ impl Server {
     /// # Errors
     /// [`Fatal`].
     pub fn is_initialized(config: &Config) -> Result<bool, Fatal> {
-        has_log(config)
+        has_log(&Dirs::new(config, &Arc::default()))
     }
 
     fn run(
@@ -96,62 +94,17 @@ impl Server {
         dialer: Dialer,
         metrics: Arc<Metrics>,
     ) -> Result<Server, Fatal> {
-        let Booted { id, cluster_id, raw, wal, snapshotter, restored, .. } = booted;
-        let (inbox_tx, inbox) = bounded(INBOX_MAX);
-        let (appends_tx, appends) = threads::work_channel();
-        let (applies_tx, applies) = threads::work_channel();
-        let (done_tx, done) = threads::done_channel();
-        let (questions_tx, questions) = bounded(apply_loop::QUESTIONS_MAX);
-        let (wal_snapshots_tx, wal_snapshots) = bounded(1);
-        let (store_tx, store_requests) = bounded(store_loop::REQUESTS_MAX);
-        let (stop, stopped) = bounded(0);
-        let (ended_tx, ended) = watch::channel(None);
-        let machine = restored.machine;
-        let mut expiry = Expiry::new(lease::Options::default());
-        expiry.load(machine.lessor().list());
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
-        let shared = Arc::new(Shared {
-            id,
-            cluster_id,
-            ids: Ids::new(id, millis),
-            waiters: Waiters::new(Arc::clone(&metrics)),
-            inbox: inbox_tx,
-            apply: questions_tx,
-            views: restored.views.clone(),
-            reader: RwLock::new(restored.reader),
-            raft: Arc::default(),
-            applied: watch::Sender::new(booted.snapshot_index),
-            lead: watch::Sender::new(0),
-            published: watch::Sender::new(false),
-            // One that a crash interrupted ends again.
-            compacted: watch::Sender::new(if machine.mvcc().is_compacting() {
-                -1
-            } else {
-                machine.mvcc().compact_revision()
-            }),
-            expiry: Mutex::new(expiry),
-            learner: AtomicBool::new(
-                machine.cluster().member(id).is_some_and(|own| own.is_learner),
-            ),
-            cluster: RwLock::new(Arc::new(machine.cluster().clone())),
-            alarms: RwLock::new(Arc::new(machine.alarms().list(AlarmType::None as i32))),
-            started: Instant::now(),
-            stopping: watch::Sender::new(false),
-            config,
-            metrics,
+        let clock = Clock::Since(Instant::now());
+        let parts = assemble(config, booted, metrics, (clock, millis), |shared| {
+            let transport = transport(shared, dialer);
+            Wire { shared: Arc::clone(shared), transport, runtime: Handle::current() }
         });
-        shared.metrics.alarmed(&shared.alarms());
-        let transport = transport(&shared, dialer);
-        for member in machine.cluster().members().filter(|member| member.id != id) {
-            add_peer(&transport, member.id, &member.peer_urls);
-        }
-        for member in booted.remotes {
-            transport.add_remote(member.id, parse_urls(&member.peer_urls));
-        }
-        let (watches, watch_changes, watch_thread) =
-            watches::start(&shared, machine.mvcc().revision(), machine.mvcc().compact_revision());
-        let durable = Arc::new(AtomicU64::new(booted.durable));
+        let Parts { shared, peers, watches, turns, ports, stages, ends, .. } = parts;
+        let (log, apply) = (Arc::clone(&stages.log), Arc::clone(&stages.apply));
+        let transport = peers.transport;
+        let (ended_tx, ended) = watch::channel(None);
         let ending = Arc::clone(&shared);
         let end = move |stage: &'static str, result: Result<(), Fatal>| {
             if let Err(error) = result {
@@ -161,105 +114,43 @@ impl Server {
             }
         };
         let end = Arc::new(end);
-        let mut running = vec![watch_thread];
+        let mut running = vec![watches::spawn(parts.hub)];
 
-        let (log_nudge, log_nudges) = threads::nudge_channel();
-        let wal_durable = Arc::clone(&durable);
-        let log = Arc::new(Mutex::new(LogStage {
-            stage: wal,
-            snapshotter: snapshotter.clone(),
-            metrics: Arc::clone(&shared.metrics),
-            done: done_tx.clone(),
-            durable: move |index| wal_durable.store(index, Ordering::Release),
-            nudge: log_nudge,
-        }));
-        let (nospace_tx, nospace) = mpsc::channel(1);
-        let (term_tx, terms) = mpsc::channel(1);
-        let (apply_nudge, apply_nudges) = threads::nudge_channel();
-        let apply = Arc::new(Mutex::new(ApplyStage {
-            machine,
-            shared: Arc::clone(&shared),
-            done: done_tx,
-            outside: ApplyOutside {
-                shared: Arc::clone(&shared),
-                transport: transport.clone(),
-                changes: watch_changes,
-                nospace: nospace_tx.clone(),
-                terms: term_tx,
-            },
-            snapshotter: snapshotter.clone(),
-            store: store_tx.clone(),
-            term: 0,
-            compacted: -1,
-            compacting: true,
-            nudge: apply_nudge,
-            clock: Instant::now(),
-            compaction: None,
-        }));
-
-        let tick = shared.config.heartbeat_interval.as_millis().max(1);
-        let read_ticks = shared.config.request_timeout().as_millis() / tick;
-        let read_ticks = u32::try_from(read_ticks).unwrap_or(u32::MAX);
-        let driver = Driver::new(id, raw, booted.snapshot_index, read_ticks);
-        let ports =
-            DriverPorts { inbox, done, appends: appends_tx, applies: applies_tx, stop: stopped };
-        let stages = Stages { log: Arc::clone(&log), apply: Arc::clone(&apply) };
-        let outside = DriverOutside {
-            shared: Arc::clone(&shared),
-            transport: transport.clone(),
-            runtime: Handle::current(),
-            heartbeats: BTreeMap::new(),
-            ticks: 0,
-        };
         let (period, driver_end) = (shared.config.heartbeat_interval, Arc::clone(&end));
         running.push(spawn("raft", move || {
-            let ran = threads::run_driver(driver, &ports, &stages, period, outside);
+            let ran = threads::run_driver(turns, &ports, &stages, period);
             // The stages' threads end when the ports close, and are the stages' only owners then.
             drop(stages);
             drop(ports);
             driver_end("raft", ran);
         }));
         let log_end = Arc::clone(&end);
+        let (appends, wal_snapshots, log_nudges) =
+            (ends.appends, ends.wal_snapshots, ends.log_nudges);
         running.push(spawn("wal", move || {
             let ran = threads::run_log(&log, &appends, &wal_snapshots, &log_nudges);
             log_end("wal", ran.and_then(|()| close_log(log)));
         }));
         let apply_end = Arc::clone(&end);
+        let (applies, questions, apply_nudges) = (ends.applies, ends.questions, ends.apply_nudges);
         running.push(spawn("apply", move || {
             let ran = apply_loop::run(&apply, &applies, &questions, &apply_nudges);
             apply_end("apply", ran);
         }));
-
-        let (flusher, compactor) = (restored.flusher, restored.compactor);
-        let (views, store_shared) = (restored.views, Arc::clone(&shared));
-        running.push(spawn("store", move || {
-            let ran = store_loop::run(
-                flusher,
-                compactor,
-                views,
-                &store_shared,
-                &durable,
-                &store_requests,
-            );
-            end("store", ran);
-        }));
+        let store = parts.store.expect("it was put together just now");
+        let store_requests = ends.store_requests;
+        running.push(spawn("store", move || end("store", store_loop::run(store, &store_requests))));
 
         let server = Server {
             shared: Arc::clone(&shared),
             transport,
             watches,
-            no_space: nospace_tx,
+            no_space: parts.no_space,
             running: Arc::default(),
             ended,
         };
         let mut join = JoinSet::new();
-        let snapshots = Snapshots {
-            shared: Arc::clone(&shared),
-            snapshotter,
-            store: store_tx.clone(),
-            wal: wal_snapshots_tx,
-            last: booted.snapshot_index,
-        };
+        let snapshots = Snapshots { maker: parts.maker, store: ends.store.clone(), wal: ends.wal };
         join.spawn(snapshots.run());
         join.spawn(tasks::advance_ticks(server.clone_for_task()));
         join.spawn(tasks::publish(server.clone_for_task()));
@@ -269,9 +160,9 @@ impl Server {
             join.spawn(tasks::compact(server.clone_for_task(), keep));
         }
         join.spawn(tasks::expire_waiters(server.clone_for_task()));
-        join.spawn(tasks::expire_leases(server.clone_for_task(), terms));
-        join.spawn(tasks::raise_no_space(server.clone_for_task(), nospace));
-        let all = Running { threads: running, tasks: join, stop, store: store_tx };
+        join.spawn(tasks::expire_leases(server.clone_for_task(), ends.terms));
+        join.spawn(tasks::raise_no_space(server.clone_for_task(), ends.alarms));
+        let all = Running { threads: running, tasks: join, stop: ends.stop, store: ends.store };
         *lock(&server.running) = Some(all);
         Ok(server)
     }
@@ -358,7 +249,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Ends the log; a member whose driver has ended by a panic leaves it as it is.
-fn close_log<D>(log: Arc<Mutex<LogStage<D>>>) -> Result<(), Fatal> {
+fn close_log(log: Arc<Mutex<LogStage>>) -> Result<(), Fatal> {
     match Arc::into_inner(log).map(Mutex::into_inner) {
         Some(Ok(log)) => Ok(log.stage.into_wal().close()?),
         Some(Err(_)) | None => Ok(()),
@@ -395,25 +286,49 @@ fn parse_urls(urls: &[String]) -> Vec<PeerUrl> {
     parsed
 }
 
-fn add_peer(transport: &Transport, id: u64, urls: &[String]) {
-    let urls = parse_urls(urls);
-    if !urls.is_empty() {
-        transport.add_peer(id, urls);
+/// The way to the other members over the network.
+#[derive(Clone)]
+struct Wire {
+    shared: Arc<Shared>,
+    transport: Transport,
+    runtime: Handle,
+}
+
+impl Peers for Wire {
+    fn send(&self, messages: Vec<raftpb::Message>) {
+        self.transport.send(messages);
+    }
+
+    fn send_snapshot(&self, message: raftpb::Message) {
+        let (shared, transport) = (Arc::clone(&self.shared), self.transport.clone());
+        self.runtime.spawn(image::send(shared, transport, message));
+    }
+
+    fn add(&self, id: u64, urls: &[String]) {
+        let urls = parse_urls(urls);
+        if !urls.is_empty() {
+            self.transport.add_peer(id, urls);
+        }
+    }
+
+    fn add_remote(&self, id: u64, urls: &[String]) {
+        self.transport.add_remote(id, parse_urls(urls));
+    }
+
+    fn remove(&self, id: u64) {
+        self.transport.remove_peer(id);
     }
 }
 
 /// What the driver's thread does outside of raft.
-struct DriverOutside {
-    shared: Arc<Shared>,
-    transport: Transport,
-    runtime: Handle,
+pub(crate) struct DriverOutside<P> {
+    pub shared: Arc<Shared>,
+    pub peers: P,
     /// When the last heartbeat went to each member.
-    heartbeats: BTreeMap<u64, Instant>,
-    /// As last seen.
-    ticks: u64,
+    pub heartbeats: BTreeMap<u64, Instant>,
 }
 
-impl DriverOutside {
+impl<P> DriverOutside<P> {
     /// Looks whether a heartbeat leaves later than it should (etcd `pkg/contention`).
     fn watch_heartbeat(&mut self, to: u64) {
         let interval = self.shared.config.heartbeat_interval;
@@ -435,13 +350,9 @@ impl DriverOutside {
     }
 }
 
-impl threads::Outside for DriverOutside {
+impl<P: Peers> threads::Outside for DriverOutside<P> {
     fn take(&mut self, out: &mut Outbox, progress: Progress) {
         let numbers = &self.shared.raft;
-        if progress.ticks != self.ticks {
-            self.ticks = progress.ticks;
-            self.shared.ticked();
-        }
         numbers.term.store(progress.term, Ordering::Relaxed);
         numbers.last_index.store(progress.last_index, Ordering::Relaxed);
         numbers.committed.store(progress.committed, Ordering::Release);
@@ -474,11 +385,10 @@ impl threads::Outside for DriverOutside {
             }
         }
         for message in snapshots {
-            let (shared, transport) = (Arc::clone(&self.shared), self.transport.clone());
-            self.runtime.spawn(image::send(shared, transport, message));
+            self.peers.send_snapshot(message);
         }
         if !messages.is_empty() {
-            self.transport.send(messages);
+            self.peers.send(messages);
         }
     }
 }
@@ -500,21 +410,21 @@ fn log_leader(id: u64, before: u64, lead: u64, term: u64) {
 }
 
 /// What the apply thread tells others.
-struct ApplyOutside {
-    shared: Arc<Shared>,
-    transport: Transport,
-    changes: watches::ChangesSender,
-    nospace: mpsc::Sender<()>,
-    terms: mpsc::Sender<()>,
+pub(crate) struct ApplyOutside<P> {
+    pub shared: Arc<Shared>,
+    pub peers: P,
+    pub changes: watches::ChangesSender,
+    pub nospace: mpsc::Sender<()>,
+    pub terms: mpsc::Sender<()>,
 }
 
-impl apply_loop::Outside for ApplyOutside {
+impl<P: Peers> apply_loop::Outside for ApplyOutside<P> {
     fn changed(&mut self, changes: Vec<Arc<Changes>>, compacted: i64) {
-        self.changes.send(changes, compacted);
+        self.changes.send(changes, compacted, self.shared.views.latest());
     }
 
     fn compacted(&mut self, compacted: i64) {
-        self.changes.send(Vec::new(), compacted);
+        self.changes.send(Vec::new(), compacted, self.shared.views.latest());
     }
 
     fn replaced(&mut self, revision: i64, compacted: i64) {
@@ -523,7 +433,7 @@ impl apply_loop::Outside for ApplyOutside {
 
     fn member_added(&mut self, id: u64, peer_urls: &[String]) {
         if id != self.shared.id {
-            add_peer(&self.transport, id, peer_urls);
+            self.peers.add(id, peer_urls);
         }
     }
 
@@ -531,7 +441,7 @@ impl apply_loop::Outside for ApplyOutside {
         if id == self.shared.id {
             self.shared.stop();
         } else {
-            self.transport.remove_peer(id);
+            self.peers.remove(id);
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::Fatal;
 use crate::shared::Shared;
 use backend::{Compactor, Flusher, Step};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,8 +16,9 @@ const PERIOD: Duration = Duration::from_millis(5);
 /// How often it looks if there is something to write.
 const IDLE_PERIOD: Duration = Duration::from_millis(50);
 
-/// Bytes of old segments read in one step of a rewrite: at this period, 200 MB/s at most.
-const REWRITE_BYTES: u64 = 1 << 20;
+/// Bytes of old segments read in one step of a rewrite: at this period, 50 MB/s at most. More would
+/// fill the disk's queue, behind which the log's syncs would wait.
+const REWRITE_BYTES: u64 = 256 << 10;
 
 /// Requests waiting, at most.
 pub(crate) const REQUESTS_MAX: usize = 64;
@@ -38,44 +39,111 @@ pub(crate) struct Replacing {
     pub next: Receiver<(Flusher, Compactor)>,
 }
 
-/// Runs until all senders of requests are gone; what can be written is durable then.
-pub(crate) fn run(
-    mut flusher: Flusher,
-    mut compactor: Compactor,
+/// The stage: the sides of the store that write.
+pub(crate) struct StoreStage {
+    pub flusher: Flusher,
+    pub compactor: Compactor,
+    pub live: mvcc::Views,
+    pub shared: Arc<Shared>,
+    /// Index of the last entry that the log has durably.
+    pub durable: Arc<AtomicU64>,
+    pub rewriting: bool,
+}
+
+/// The stage without a store.
+pub(crate) struct Closed {
     live: mvcc::Views,
-    shared: &Arc<Shared>,
-    durable: &AtomicU64,
-    requests: &Receiver<StoreRequest>,
-) -> Result<(), Fatal> {
-    let pace = (shared.config.store_sync_period, shared.config.store_sync_records);
-    flusher.set_pace(pace.0, pace.1);
-    let mut rewriting = false;
+    shared: Arc<Shared>,
+    durable: Arc<AtomicU64>,
+}
+
+impl Closed {
+    pub(crate) fn new(live: mvcc::Views, shared: Arc<Shared>, durable: Arc<AtomicU64>) -> Self {
+        Self { live, shared, durable }
+    }
+
+    /// The stage of this store.
+    pub(crate) fn reopen(self, mut flusher: Flusher, compactor: Compactor) -> StoreStage {
+        let Self { live, shared, durable } = self;
+        flusher.set_pace(shared.config.store_sync_period, shared.config.store_sync_records);
+        StoreStage { flusher, compactor, live, shared, durable, rewriting: false }
+    }
+}
+
+impl StoreStage {
+    /// Lets go of the store.
+    pub(crate) fn close(self) -> Closed {
+        Closed { live: self.live, shared: self.shared, durable: self.durable }
+    }
+
+    /// Whether there is something to write, or to rewrite.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.rewriting || self.flusher.wake_at().is_some()
+    }
+
+    /// Writes what is due.
+    pub(crate) fn write(&mut self) -> Result<(), Fatal> {
+        Ok(self.flusher.step(self.shared.now(), self.durable.load(Ordering::Acquire))?)
+    }
+
+    /// Writes and syncs all that may be written; the index the store is durable at.
+    pub(crate) fn sync(&mut self) -> Result<u64, Fatal> {
+        self.flusher.sync()?;
+        Ok(self.flusher.synced_index())
+    }
+
+    /// Does a part of a rewrite.
+    pub(crate) fn rewrite(&mut self) -> Result<Step, Fatal> {
+        let step = self.compactor.step(&self.live.judge(), REWRITE_BYTES)?;
+        self.rewriting = matches!(step, Step::Working | Step::Done { .. });
+        Ok(step)
+    }
+}
+
+/// Whoever owns the stage, to whoever has another store.
+pub(crate) trait StoreOwner: Send {
+    /// Lets go of the store, and goes on with the one that `next` opens.
+    fn replace(&mut self, next: &mut OpenNext<'_>) -> Result<(), Fatal>;
+}
+
+/// Opens the next store once the old one is closed.
+pub(crate) type OpenNext<'a> = dyn FnMut() -> Result<(Flusher, Compactor), Fatal> + 'a;
+
+impl StoreOwner for Sender<StoreRequest> {
+    fn replace(&mut self, open: &mut OpenNext<'_>) -> Result<(), Fatal> {
+        let (gone_tx, gone) = bounded(1);
+        let (next, next_rx) = bounded(1);
+        let ended = |_| Fatal::Ended { stage: "store" };
+        let replacing = Replacing { gone: gone_tx, next: next_rx };
+        self.send(StoreRequest::Replace(replacing)).map_err(|_| ended(RecvError))?;
+        gone.recv().map_err(ended)?;
+        next.send(open()?).map_err(|_| ended(RecvError))
+    }
+}
+
+/// Runs until all senders of requests are gone; what can be written is durable then.
+pub(crate) fn run(mut stage: StoreStage, requests: &Receiver<StoreRequest>) -> Result<(), Fatal> {
     loop {
-        let busy = rewriting || flusher.wake_at().is_some();
-        let request = requests.recv_timeout(if busy { PERIOD } else { IDLE_PERIOD });
-        flusher.step(shared.now(), durable.load(Ordering::Acquire))?;
+        let request = requests.recv_timeout(if stage.is_busy() { PERIOD } else { IDLE_PERIOD });
+        stage.write()?;
         match request {
             Ok(StoreRequest::Sync(answer)) => {
-                flusher.sync()?;
                 // Whoever asked may have gone.
-                let _ = answer.send(flusher.synced_index());
+                let _ = answer.send(stage.sync()?);
             }
             Ok(StoreRequest::Replace(Replacing { gone, next })) => {
-                drop((flusher, compactor));
+                let rest = stage.close();
                 // Whoever asked may have gone; then there is no next one either.
                 let _ = gone.send(());
-                let Ok(parts) = next.recv() else { return Ok(()) };
-                (flusher, compactor) = parts;
-                flusher.set_pace(pace.0, pace.1);
+                let Ok((flusher, compactor)) = next.recv() else { return Ok(()) };
+                stage = rest.reopen(flusher, compactor);
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
-                flusher.sync()?;
-                return Ok(());
+                return stage.sync().map(drop);
             }
         }
         // One step at a time, so that what was applied does not wait for a rewrite.
-        let step = compactor.step(&live.judge(), REWRITE_BYTES)?;
-        rewriting = matches!(step, Step::Working | Step::Done { .. });
+        stage.rewrite()?;
     }
 }

@@ -20,9 +20,13 @@
 
 use crate::driver::{Applied, Driver, Input, Outbox, Progress, WORK_MAX};
 use crate::metrics::Metrics;
+use crate::planted::{self, Bug};
 use crate::snapshot::save_snap;
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
+use crossbeam_channel::{
+    Receiver, SendError, Sender, TrySendError, bounded, never, select, tick, unbounded,
+};
 use raftpb::{HardState, Message, Snapshot};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -30,7 +34,7 @@ use wal::snap::Snapshotter;
 use wal::stage::{Append, WalStage};
 
 /// Requests and messages on their way into raft, at most; whoever comes then is refused or waits.
-pub(crate) const INBOX_MAX: usize = 16_384;
+const INBOX_MAX: usize = 16_384;
 
 /// Inputs taken at once, at most, so that time and answers are not kept waiting.
 const BATCH_MAX: usize = 1024;
@@ -50,6 +54,27 @@ pub(crate) struct DriverPorts {
     pub applies: Sender<Message>,
     /// Closes when the member stops.
     pub stop: Receiver<()>,
+}
+
+/// The way into the driver. Its memory is taken as it is needed: an idle member has none of it.
+#[derive(Debug)]
+pub(crate) struct Inbox(Sender<Input>);
+
+impl Inbox {
+    #[allow(clippy::disallowed_methods, reason = "what is handed in is counted below")]
+    pub(crate) fn channel() -> (Self, Receiver<Input>) {
+        let (sender, receiver) = unbounded();
+        (Self(sender), receiver)
+    }
+
+    /// Hands an input in, or back if there is no room. Threads that do so at once may exceed the
+    /// room by one each.
+    pub(crate) fn try_send(&self, input: Input) -> Result<(), TrySendError<Input>> {
+        if self.0.len() >= INBOX_MAX {
+            return Err(TrySendError::Full(input));
+        }
+        self.0.send(input).map_err(|SendError(input)| TrySendError::Disconnected(input))
+    }
 }
 
 /// A channel that wakes a stage's thread.
@@ -93,19 +118,74 @@ pub(crate) struct Stages<W, A> {
 /// the next group, as they would be behind a thread of the log's own, and a lone request saves
 /// three hand-overs. With others, the disk must not hold up what is sent to them.
 pub(crate) fn run_driver<W: Stage, A: Stage>(
-    mut driver: Driver,
+    mut turns: Turns<impl Outside>,
     ports: &DriverPorts,
     stages: &Stages<W, A>,
     tick_period: Duration,
-    mut outside: impl Outside,
 ) -> Result<(), crate::Fatal> {
     let ticker = tick(tick_period);
-    let (mut batch, mut out) = (Vec::new(), Outbox::default());
     loop {
-        driver.step(&mut batch, &mut out);
+        let turn = turns.next(ports, stages)?;
+        let batch = &mut turns.batch;
+        match turn {
+            Turn::Ended => return Ok(()),
+            Turn::Ran => {}
+            Turn::Handed => select! {
+                recv(ports.done) -> input => batch.extend(input),
+                recv(ports.inbox) -> input => batch.extend(input),
+                recv(ticker) -> _ => batch.push(Input::Tick),
+                recv(ports.stop) -> _ => return Ok(()),
+            },
+        }
+        if ticker.try_recv().is_ok() {
+            batch.push(Input::Tick);
+        }
+        turns.gather(ports);
+    }
+}
+
+/// What the driver's thread does again and again.
+pub(crate) struct Turns<O> {
+    pub driver: Driver,
+    pub outside: O,
+    /// What the next turn takes.
+    pub batch: Vec<Input>,
+    out: Outbox,
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// All work is handed on: the next turn waits for something to happen.
+    Handed,
+    /// A stage ran here, and its answers wait.
+    Ran,
+    /// A stage is gone.
+    Ended,
+}
+
+impl<O: Outside> Turns<O> {
+    pub(crate) fn new(driver: Driver, outside: O) -> Self {
+        Self { driver, outside, batch: Vec::new(), out: Outbox::default() }
+    }
+
+    /// Takes what has come meanwhile into the next turn.
+    pub(crate) fn gather(&mut self, ports: &DriverPorts) {
+        self.batch.extend(ports.done.try_iter());
+        self.batch.extend(ports.inbox.try_iter().take(BATCH_MAX));
+    }
+
+    /// One turn.
+    pub(crate) fn next<W: Stage, A: Stage>(
+        &mut self,
+        ports: &DriverPorts,
+        stages: &Stages<W, A>,
+    ) -> Result<Turn, crate::Fatal> {
+        let Self { driver, outside, batch, out } = self;
+        driver.step(batch, out);
         let (mut appends, mut applies) =
             (std::mem::take(&mut out.appends), std::mem::take(&mut out.applies));
-        outside.take(&mut out, driver.progress());
+        outside.take(out, driver.progress());
         let mut ran = false;
         if driver.serves_nobody_else() {
             // A stage whose thread has work in hand does all in order.
@@ -124,22 +204,11 @@ pub(crate) fn run_driver<W: Stage, A: Stage>(
         }
         let alive = appends.into_iter().all(|append| ports.appends.send(append).is_ok())
             && applies.into_iter().all(|apply| ports.applies.send(apply).is_ok());
-        if !alive {
-            return Ok(());
-        }
-        if !ran {
-            select! {
-                recv(ports.done) -> input => batch.extend(input),
-                recv(ports.inbox) -> input => batch.extend(input),
-                recv(ticker) -> _ => batch.push(Input::Tick),
-                recv(ports.stop) -> _ => return Ok(()),
-            }
-        }
-        if ticker.try_recv().is_ok() {
-            batch.push(Input::Tick);
-        }
-        batch.extend(ports.done.try_iter());
-        batch.extend(ports.inbox.try_iter().take(BATCH_MAX));
+        Ok(match (alive, ran) {
+            (false, _) => Turn::Ended,
+            (true, true) => Turn::Ran,
+            (true, false) => Turn::Handed,
+        })
     }
 }
 
@@ -159,34 +228,35 @@ pub(crate) struct WalSnapshot {
 }
 
 /// The log with what goes beside it.
-pub(crate) struct LogStage<D> {
+pub(crate) struct LogStage {
     pub stage: WalStage,
     /// Writes the files of snapshots that peers sent.
     pub snapshotter: Snapshotter,
     pub metrics: Arc<Metrics>,
     pub done: Sender<Input>,
-    /// Is told each group's last index before its answers leave.
-    pub durable: D,
+    /// The log's last index, told before a group's answers leave.
+    pub durable: Arc<AtomicU64>,
     /// Wakes the log's thread once the log wants its next file.
     pub nudge: Sender<()>,
 }
 
-impl<D: FnMut(u64) + Send> Stage for LogStage<D> {
+impl Stage for LogStage {
     fn run(&mut self, works: Vec<Message>) -> Result<(), crate::Fatal> {
         let (mut group, mut finished) = (Vec::with_capacity(works.len()), Vec::new());
         for work in works {
             if let Some(snapshot) = &work.snapshot {
                 // What came before it is in the log before it.
                 self.stage.step(&mut group, &mut finished)?;
-                save_received(&mut self.stage, &self.snapshotter, &self.metrics, snapshot)?;
+                let state = HardState { term: work.term, vote: work.vote, commit: work.commit };
+                save_received(&mut self.stage, &self.snapshotter, &self.metrics, snapshot, state)?;
             }
             group.push(request(work));
         }
         self.stage.step(&mut group, &mut finished)?;
-        (self.durable)(self.stage.wal_mut().last_index());
+        self.durable.store(self.stage.wal_mut().last_index(), Ordering::Release);
         for message in finished {
             // A driver that is gone needs no answer.
-            let _ = self.done.send(Input::Appended(message));
+            let _ = self.done.send(Input::Appended(Box::new(message)));
         }
         if self.stage.wal_mut().wants_segment() {
             // If there is no room, the thread has yet to look.
@@ -196,9 +266,21 @@ impl<D: FnMut(u64) + Send> Stage for LogStage<D> {
     }
 }
 
+impl LogStage {
+    /// Notes a snapshot that the member has made.
+    pub(crate) fn record(&mut self, snapshot: WalSnapshot) -> Result<(), crate::Fatal> {
+        let WalSnapshot { record, lock_to, done } = snapshot;
+        self.stage.wal_mut().save_snapshot(&record)?;
+        self.stage.wal_mut().release_lock_to(lock_to);
+        // Whoever asked may have gone.
+        let _ = done.send(());
+        Ok(())
+    }
+}
+
 /// Runs the log until the driver is gone, and what the driver's thread leaves to it.
-pub(crate) fn run_log<D: FnMut(u64) + Send>(
-    log: &Mutex<LogStage<D>>,
+pub(crate) fn run_log(
+    log: &Mutex<LogStage>,
     appends: &Receiver<Message>,
     snapshots: &Receiver<WalSnapshot>,
     nudges: &Receiver<()>,
@@ -215,13 +297,7 @@ pub(crate) fn run_log<D: FnMut(u64) + Send>(
                 Err(_) => return Ok(()),
             },
             recv(snapshots) -> snapshot => match snapshot {
-                Ok(WalSnapshot { record, lock_to, done }) => {
-                    let mut log = lock(log);
-                    log.stage.wal_mut().save_snapshot(&record)?;
-                    log.stage.wal_mut().release_lock_to(lock_to);
-                    // Whoever asked may have gone.
-                    let _ = done.send(());
-                }
+                Ok(snapshot) => lock(log).record(snapshot)?,
                 Err(_) => snapshots = &nobody,
             },
             recv(nudges) -> _ => {
@@ -234,13 +310,18 @@ pub(crate) fn run_log<D: FnMut(u64) + Send>(
     }
 }
 
-/// Makes a received snapshot durable: its file, then its record, which the hard state that comes
-/// with it makes count. Its database was durable before raft heard of it.
+/// Makes a received snapshot durable: its file, then its record, then the hard state that makes
+/// the record count. Its database was durable before raft heard of it.
+///
+/// That it is committed is synced by itself, before entries behind it are written, which would
+/// follow a gap if it were lost, and before the leader hears that it is here (etcd
+/// `raft.go: Force WAL to fsync its hard state`).
 fn save_received(
     stage: &mut WalStage,
     snapshotter: &Snapshotter,
     metrics: &Metrics,
     snapshot: &Snapshot,
+    state: HardState,
 ) -> Result<(), crate::Fatal> {
     save_snap(metrics, snapshotter, snapshot)?;
     let metadata = snapshot.metadata.clone().unwrap_or_default();
@@ -250,6 +331,10 @@ fn save_received(
         conf_state: metadata.conf_state,
     };
     stage.wal_mut().save_snapshot(&record)?;
+    let hard_state = HardState { commit: Some(snapshot.index()), ..state };
+    let must_sync = !planted::is(Bug::SnapshotNotCommitted);
+    let commits_it = Append { hard_state, entries: Vec::new(), must_sync, token: () };
+    stage.step(&mut vec![commits_it], &mut Vec::new())?;
     stage.wal_mut().release_lock_to(snapshot.index());
     Ok(())
 }
@@ -264,4 +349,44 @@ fn request(message: Message) -> Append<Message> {
 pub(crate) fn tell_applied(done: &Sender<Input>, applied: Applied) {
     // A driver that is gone needs no answer.
     let _ = done.send(Input::Applied(applied));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raftpb::{ConfState, SnapshotMetadata};
+    use std::path::Path;
+    use vfs::{Fs, MemFs};
+
+    #[test]
+    fn a_received_snapshot_that_was_answered_counts_after_a_crash() {
+        let disk = MemFs::new();
+        let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+        let (wal_dir, snap_dir) = (Path::new("/wal"), Path::new("/snap"));
+        fs.create_dir_all(snap_dir).unwrap();
+        let options = wal::Options { segment_bytes: 4096, sync: true };
+        let wal = wal::Wal::create(Arc::clone(&fs), wal_dir, b"m", options).unwrap();
+        let (done, answers) = done_channel();
+        let mut log = LogStage {
+            stage: WalStage::new(wal),
+            snapshotter: Snapshotter::new(fs, snap_dir),
+            metrics: Arc::default(),
+            done,
+            durable: Arc::default(),
+            nudge: nudge_channel().0,
+        };
+        let conf_state = Some(ConfState { voters: vec![1, 2], ..ConfState::default() });
+        let metadata = SnapshotMetadata { conf_state, index: Some(10), term: Some(2) };
+        let snapshot = Snapshot { data: Some("state".into()), metadata: Some(metadata) };
+        let (term, vote, commit) = (Some(2), Some(0), Some(10));
+        let message =
+            Message { snapshot: Some(snapshot), term, vote, commit, ..Message::default() };
+        log.run(vec![message]).unwrap();
+        assert_eq!(answers.len(), 1);
+        for seed in 0..50 {
+            let crashed = disk.crash(seed);
+            let records = wal::valid_snapshot_entries(&crashed, wal_dir).unwrap();
+            assert_eq!(records.last().map(|record| record.index()), Some(10), "seed {seed}");
+        }
+    }
 }

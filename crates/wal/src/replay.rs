@@ -171,10 +171,12 @@ impl Replay {
                 found: snapshot.term(),
             });
         }
-        self.found_start = true;
+        // A member takes a leader's snapshot once. What says the same again later is one of its own
+        // that it made before it applied anything more.
+        let again = std::mem::replace(&mut self.found_start, true);
         // A snapshot of the member's own stands for entries it has. If this one's entry is not
         // here, it came from a leader, and all that was before it went with it.
-        let received = self.start_entry_term != Some(snapshot.term());
+        let received = self.start_entry_term != Some(snapshot.term()) && !again;
         if received && !planted::is(Bug::ReceivedSnapshotKeepsLog) {
             self.contents.entries.clear();
         }

@@ -276,3 +276,17 @@ fn a_log_is_not_read_from_before_a_snapshot_that_replaced_it() {
     let (_, contents) = open(&fs, &snapshot(3, 2)).unwrap();
     assert_eq!(contents.entries, [entry(2, 4, b"y")]);
 }
+
+#[test]
+fn a_received_snapshot_that_is_recorded_again_keeps_the_log_behind_it() {
+    let fs = mem();
+    let mut wal = create(&fs);
+    wal.save(&state(1, 1, 1), &[entry(1, 1, b"x")]).unwrap();
+    wal.save_snapshot(&snapshot(3, 2)).unwrap();
+    wal.save(&state(2, 0, 3), &[]).unwrap();
+    wal.save(&state(2, 0, 4), &[entry(2, 4, b"y")]).unwrap();
+    wal.save_snapshot(&snapshot(3, 2)).unwrap();
+    wal.close().unwrap();
+    let (_, contents) = open(&fs, &snapshot(3, 2)).unwrap();
+    assert_eq!(contents.entries, [entry(2, 4, b"y")]);
+}

@@ -8,6 +8,7 @@ use crate::invariants::reads::Answer;
 use crate::kv::Kv;
 use crate::node::{Life, Node, work_of};
 use crate::plan::{Millis, Mode, TICK};
+use crate::seeds::Simulated;
 use crate::world::{Event, World};
 use prost::Message as _;
 use raft::{Error, LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, Ready, SnapshotStatus};
@@ -389,7 +390,7 @@ impl World {
         }
         self.oracle.sent(&message);
         let link = (message.from(), message.to());
-        let delays = self.network.delays(link, &self.plan, &mut self.rng);
+        let delays = self.network.delays(link, &self.plan.weather, &mut self.rng);
         if delays.is_empty() {
             return self.lose(&message);
         }

@@ -5,6 +5,7 @@ use crate::client::LAST_CLIENT;
 use crate::kv::Write;
 use crate::node::{Life, Node};
 use crate::plan::{HEALING_MAX, Millis};
+use crate::seeds::Simulated;
 use crate::world::{Event, World};
 use raftpb::ConfState;
 

@@ -1,9 +1,17 @@
 //! The links between nodes: messages take time, are lost, doubled and overtaken; links are cut,
 //! also one way only.
 
-use crate::plan::{Millis, Plan};
+use crate::plan::Millis;
 use crate::rng::Rng;
 use std::collections::BTreeSet;
+
+/// What happens to messages, of a thousand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weather {
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) late: u64,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {
@@ -16,16 +24,16 @@ pub(crate) struct Network {
 impl Network {
     /// When copies of a message arrive, as delays; none if it is lost. What is under way when a
     /// link is cut still arrives.
-    pub(crate) fn delays(&self, link: (u64, u64), plan: &Plan, rng: &mut Rng) -> Vec<Millis> {
+    pub(crate) fn delays(&self, link: (u64, u64), weather: &Weather, rng: &mut Rng) -> Vec<Millis> {
         if self.calm {
             return vec![1];
         }
-        if self.cut.contains(&link) || rng.per_mille(plan.lost) {
+        if self.cut.contains(&link) || rng.per_mille(weather.lost) {
             return Vec::new();
         }
-        let copies = if rng.per_mille(plan.doubled) { 2 } else { 1 };
+        let copies = if rng.per_mille(weather.doubled) { 2 } else { 1 };
         let delay = |_| match rng.below(1000) {
-            odds if odds >= plan.late => rng.between(1, 6),
+            odds if odds >= weather.late => rng.between(1, 6),
             odds if odds % 2 == 0 => rng.between(10, 100),
             _ => rng.between(100, 700),
         };
@@ -57,6 +65,13 @@ impl Network {
                     }
                 }
             }
+        }
+    }
+
+    /// A node that neither hears nor is heard.
+    pub(crate) fn cut_off(&mut self, node: u64, nodes: &[u64]) {
+        for other in nodes {
+            self.cut.extend([(*other, node), (node, *other)]);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a seed decides before the run: the cluster, its settings, the weather, and when which
 //! fault strikes. Each run has at least one crash, restart, membership change and transfer.
 
+use crate::network::Weather;
 use crate::rng::Rng;
 
 /// Simulated milliseconds.
@@ -84,10 +85,7 @@ pub(crate) struct Plan {
     pub(crate) fresh_snapshots: bool,
     /// Members are changed by joint steps too.
     pub(crate) joint: bool,
-    /// Of a thousand messages.
-    pub(crate) lost: u64,
-    pub(crate) doubled: u64,
-    pub(crate) late: u64,
+    pub(crate) weather: Weather,
     pub(crate) sync_millis_max: Millis,
     pub(crate) faults: Vec<(Millis, Fault)>,
 }
@@ -114,9 +112,11 @@ impl Plan {
             segments_kept: usize::try_from(rng.between(1, 3)).expect("small"),
             fresh_snapshots: rng.coin(),
             joint: rng.coin(),
-            lost: rng.pick(&[0, 10, 50, 150]),
-            doubled: rng.pick(&[0, 20, 100]),
-            late: rng.pick(&[0, 20, 100, 250]),
+            weather: Weather {
+                lost: rng.pick(&[0, 10, 50, 150]),
+                doubled: rng.pick(&[0, 20, 100]),
+                late: rng.pick(&[0, 20, 100, 250]),
+            },
             sync_millis_max: rng.pick(&[2, 5, 20]),
             faults: faults(rng),
         }

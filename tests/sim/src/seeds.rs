@@ -1,6 +1,6 @@
 //! Running seeds: one, or a range on two threads; and the report of one that failed.
 
-use crate::coverage::Coverage;
+use crate::coverage::{Counters, Coverage};
 use crate::oracle::Violation;
 use crate::world::{Outcome, World};
 use std::cell::RefCell;
@@ -13,9 +13,26 @@ use std::sync::{Mutex, Once};
 /// Threads that run worlds, one world each.
 const THREADS: usize = 2;
 
+/// A world that a seed decides.
+pub(crate) trait Simulated {
+    /// Its counters.
+    type Coverage: Counters;
+    /// The test that replays a seed of it.
+    const TEST: &'static str;
+
+    /// The world of a seed; with the end of its trace kept, if asked.
+    fn new(seed: u64, traced: bool) -> Self;
+    /// Runs faults, then without; stops at the first violation.
+    fn run(&mut self);
+    /// Notes what must not happen and did, if it is the first.
+    fn violated(&mut self, property: &'static str, text: String);
+    /// What the run came to.
+    fn end(self) -> Outcome<Self::Coverage>;
+}
+
 /// What a range of seeds came to.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct Summary<C = Coverage> {
     /// Seeds that ran.
     pub seeds: u64,
     /// Events in them.
@@ -23,7 +40,7 @@ pub struct Summary {
     /// Runs whose cluster could not go on through no fault of its own.
     pub stranded: u64,
     /// What happened in them.
-    pub coverage: Coverage,
+    pub coverage: C,
     /// The lowest seed that failed.
     pub failure: Option<Failure>,
 }
@@ -33,6 +50,8 @@ pub struct Summary {
 pub struct Failure {
     /// The seed.
     pub seed: u64,
+    /// The test that replays it.
+    pub test: &'static str,
     /// The step it failed in.
     pub step: u64,
     /// What was violated.
@@ -48,16 +67,30 @@ impl fmt::Display for Failure {
         }
         let Violation { property, text } = &self.violation;
         writeln!(f, "seed {}, step {}: {property}: {text}", self.seed, self.step)?;
-        let command = "cargo test -p quorate-sim --test seeds -- --nocapture";
-        write!(f, "replay: QUORATE_SEED={} {command}", self.seed)
+        let (seed, test) = (self.seed, self.test);
+        write!(
+            f,
+            "replay: QUORATE_SEED={seed} cargo test -p quorate-sim --test {test} -- --nocapture"
+        )
     }
 }
 
 /// Runs one seed, with a trace if asked. A panic anywhere in it is a violation too.
 #[must_use]
 pub fn run(seed: u64, traced: bool) -> Outcome {
+    run_in::<World>(seed, traced)
+}
+
+/// Runs the seeds of a range until one fails.
+#[must_use]
+pub fn run_all(seeds: Range<u64>) -> Summary {
+    run_all_in::<World>(seeds)
+}
+
+/// [`run`], in any world.
+pub(crate) fn run_in<W: Simulated>(seed: u64, traced: bool) -> Outcome<W::Coverage> {
     catch_panics_quietly();
-    let mut world = World::new(seed, traced);
+    let mut world = W::new(seed, traced);
     PANIC.with_borrow_mut(|panic| panic.watched = true);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let text = PANIC.with_borrow_mut(|panic| {
@@ -70,12 +103,11 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
     world.end()
 }
 
-/// Runs the seeds of a range until one fails.
-#[must_use]
-pub fn run_all(seeds: Range<u64>) -> Summary {
+/// [`run_all`], in any world.
+pub(crate) fn run_all_in<W: Simulated>(seeds: Range<u64>) -> Summary<W::Coverage> {
     let next = AtomicU64::new(seeds.start);
     let failed = AtomicU64::new(u64::MAX);
-    let summary = Mutex::new(Summary::default());
+    let summary = Mutex::new(Summary::<W::Coverage>::default());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -84,7 +116,7 @@ pub fn run_all(seeds: Range<u64>) -> Summary {
                     if seed >= seeds.end || failed.load(Ordering::Relaxed) < seed {
                         break;
                     }
-                    let outcome = run(seed, false);
+                    let outcome = run_in::<W>(seed, false);
                     let mut summary = summary.lock().expect("panics in runs are caught");
                     summary.seeds += 1;
                     summary.steps += outcome.steps;
@@ -100,19 +132,19 @@ pub fn run_all(seeds: Range<u64>) -> Summary {
     let mut summary = summary.into_inner().expect("panics in runs are caught");
     let failed = failed.into_inner();
     if failed < u64::MAX {
-        summary.failure = Some(replay(failed));
+        summary.failure = Some(replay::<W>(failed));
     }
     summary
 }
 
 /// Runs a failed seed again, with a trace.
-fn replay(seed: u64) -> Failure {
-    let Outcome { steps, violation, trace, .. } = run(seed, true);
+fn replay<W: Simulated>(seed: u64) -> Failure {
+    let Outcome { steps, violation, trace, .. } = run_in::<W>(seed, true);
     let violation = violation.unwrap_or(Violation {
         property: "one seed, one run",
         text: "it failed before, and passes now".to_owned(),
     });
-    Failure { seed, step: steps, violation, trace }
+    Failure { seed, test: W::TEST, step: steps, violation, trace }
 }
 
 #[derive(Default)]

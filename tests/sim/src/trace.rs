@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt::Arguments;
 
-/// Lines kept.
+/// Lines kept, if `QUORATE_TRACE` does not ask for another number.
 const LINES: usize = 120;
 /// A line is cut there: payloads say little.
 const LINE_CHARS_MAX: usize = 1000;
@@ -12,12 +12,14 @@ const LINE_CHARS_MAX: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     on: bool,
+    lines_max: usize,
     lines: VecDeque<String>,
 }
 
 impl Trace {
     pub(crate) fn new(on: bool) -> Self {
-        Self { on, lines: VecDeque::new() }
+        let asked = std::env::var("QUORATE_TRACE").ok().and_then(|lines| lines.parse().ok());
+        Self { on, lines_max: asked.unwrap_or(LINES), lines: VecDeque::new() }
     }
 
     /// Whether lines are kept; to ask before a line that costs something to make.
@@ -29,7 +31,7 @@ impl Trace {
         if !self.on {
             return;
         }
-        if self.lines.len() == LINES {
+        if self.lines.len() >= self.lines_max {
             self.lines.pop_front();
         }
         let line: String = line.to_string().chars().take(LINE_CHARS_MAX).collect();

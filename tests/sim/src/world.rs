@@ -9,18 +9,21 @@ use crate::network::Network;
 use crate::node::{Life, Node, Process, Start, StartError};
 use crate::oracle::{Oracle, Violation};
 use crate::plan::{CHAOS, Millis, Plan, TICK};
-use crate::rng::Rng;
+use crate::rng::{Rng, mix};
+use crate::seeds::Simulated;
 use crate::trace::Trace;
 use raftpb::Message;
 use std::collections::BTreeMap;
 
 /// What a run came to.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Outcome<C = Coverage> {
     /// Events that happened.
     pub steps: u64,
     /// What happened among them.
-    pub coverage: Coverage,
+    pub coverage: C,
+    /// A number that two runs have in common if the same happened in both.
+    pub digest: u64,
     /// Whether the cluster could not go on, through no fault of its own: a majority was lost, or
     /// only a node that is no member any more knows what was committed.
     pub stranded: bool,
@@ -54,6 +57,7 @@ pub(crate) struct World {
     events: BTreeMap<(Millis, u64), Event>,
     scheduled: u64,
     steps: u64,
+    digest: u64,
     pub(crate) nodes: BTreeMap<u64, Node>,
     pub(crate) next_id: u64,
     pub(crate) network: Network,
@@ -68,8 +72,11 @@ pub(crate) struct World {
     stranded: bool,
 }
 
-impl World {
-    pub(crate) fn new(seed: u64, traced: bool) -> Self {
+impl Simulated for World {
+    type Coverage = Coverage;
+    const TEST: &'static str = "seeds";
+
+    fn new(seed: u64, traced: bool) -> Self {
         let mut rng = Rng::new(seed);
         let plan = Plan::draw(&mut rng);
         let clients = (0..plan.clients).map(Client::new).collect();
@@ -82,6 +89,7 @@ impl World {
             events: BTreeMap::new(),
             scheduled: 0,
             steps: 0,
+            digest: 0,
             nodes: BTreeMap::new(),
             network: Network::default(),
             clients,
@@ -106,24 +114,30 @@ impl World {
         world
     }
 
-    /// Runs faults, then without; stops at the first violation.
-    pub(crate) fn run(&mut self) {
+    fn run(&mut self) {
         while self.now < CHAOS && self.step() {}
         if self.oracle.violation.is_none() {
             self.heal();
         }
     }
 
-    pub(crate) fn end(self) -> Outcome {
+    fn violated(&mut self, property: &'static str, text: String) {
+        self.oracle.judge(property, Err(text));
+    }
+
+    fn end(self) -> Outcome {
         Outcome {
             steps: self.steps,
             coverage: self.coverage,
+            digest: self.digest,
             stranded: self.stranded,
             violation: self.oracle.violation,
             trace: self.trace.into_lines(),
         }
     }
+}
 
+impl World {
     /// Ends the run as one that cannot go on.
     pub(crate) fn strand(&mut self) {
         self.stranded = true;
@@ -136,9 +150,10 @@ impl World {
 
     /// Lets the next event happen. Returns whether to go on.
     pub(crate) fn step(&mut self) -> bool {
-        let Some(((at, _), event)) = self.events.pop_first() else { return false };
+        let Some(((at, order), event)) = self.events.pop_first() else { return false };
         self.now = at;
         self.steps += 1;
+        self.digest = mix(self.digest ^ mix(at) ^ order);
         match event {
             Event::Tick(id, life) if self.lives(id, life) => self.tick(id, life),
             Event::Deliver(message) => self.deliver(*message),
@@ -199,10 +214,6 @@ impl World {
     /// The leader of the latest term.
     pub(crate) fn leader(&self) -> Option<u64> {
         self.leaders().pop()
-    }
-
-    pub(crate) fn violated(&mut self, property: &'static str, text: String) {
-        self.oracle.judge(property, Err(text));
     }
 
     /// Starts a node from its disk.

@@ -1,6 +1,6 @@
 //! The simulator finds bugs: each one planted is found, and the same seeds pass without it.
 
-use quorate_sim::run;
+use quorate_sim::{run, run_all, servers};
 use std::fmt::Debug;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,9 @@ const THREADS: usize = 2;
 enum Planted {
     Raft(raft::planted::Bug),
     Wal(wal::planted::Bug),
+    Mvcc(mvcc::planted::Bug),
+    Apply(apply::planted::Bug),
+    Server(server::planted::Bug),
 }
 
 impl Debug for Planted {
@@ -22,6 +25,28 @@ impl Debug for Planted {
         match self {
             Planted::Raft(bug) => write!(f, "raft {bug:?}"),
             Planted::Wal(bug) => write!(f, "wal {bug:?}"),
+            Planted::Mvcc(bug) => write!(f, "mvcc {bug:?}"),
+            Planted::Apply(bug) => write!(f, "apply {bug:?}"),
+            Planted::Server(bug) => write!(f, "server {bug:?}"),
+        }
+    }
+}
+
+impl Planted {
+    fn all() -> Vec<Planted> {
+        let raft = raft::planted::Bug::ALL.into_iter().map(Planted::Raft);
+        let wal = wal::planted::Bug::ALL.into_iter().map(Planted::Wal);
+        let mvcc = mvcc::planted::Bug::ALL.into_iter().map(Planted::Mvcc);
+        let apply = apply::planted::Bug::ALL.into_iter().map(Planted::Apply);
+        let server = server::planted::Bug::ALL.into_iter().map(Planted::Server);
+        raft.chain(wal).chain(mvcc).chain(apply).chain(server).collect()
+    }
+
+    /// Whether it takes whole servers to show it.
+    fn is_of_servers(self) -> bool {
+        match self {
+            Planted::Raft(_) | Planted::Wal(_) => false,
+            Planted::Mvcc(_) | Planted::Apply(_) | Planted::Server(_) => true,
         }
     }
 }
@@ -30,9 +55,15 @@ impl Debug for Planted {
 fn plant(bug: Option<Planted>) {
     raft::planted::plant(None);
     wal::planted::plant(None);
+    mvcc::planted::plant(None);
+    apply::planted::plant(None);
+    server::planted::plant(None);
     match bug {
         Some(Planted::Raft(bug)) => raft::planted::plant(Some(bug)),
         Some(Planted::Wal(bug)) => wal::planted::plant(Some(bug)),
+        Some(Planted::Mvcc(bug)) => mvcc::planted::plant(Some(bug)),
+        Some(Planted::Apply(bug)) => apply::planted::plant(Some(bug)),
+        Some(Planted::Server(bug)) => server::planted::plant(Some(bug)),
         None => {}
     }
 }
@@ -40,16 +71,20 @@ fn plant(bug: Option<Planted>) {
 /// The first seed that shows the bug, and how.
 fn find(bug: Planted) -> Option<(u64, &'static str)> {
     plant(Some(bug));
-    let found = (0..SEEDS).find_map(|seed| Some((seed, run(seed, false).violation?.property)));
+    let found = (0..SEEDS).find_map(|seed| {
+        let violation = match bug.is_of_servers() {
+            true => servers::run(seed, false).violation,
+            false => run(seed, false).violation,
+        };
+        Some((seed, violation?.property))
+    });
     plant(None);
     found
 }
 
 #[test]
 fn each_planted_bug_is_found_and_the_same_seeds_pass_without_it() {
-    let raft = raft::planted::Bug::ALL.map(Planted::Raft);
-    let bugs: Vec<Planted> =
-        raft.into_iter().chain(wal::planted::Bug::ALL.map(Planted::Wal)).collect();
+    let bugs = Planted::all();
     let next = AtomicUsize::new(0);
     let results = Mutex::new(vec![None; bugs.len()]);
     std::thread::scope(|scope| {
@@ -68,9 +103,15 @@ fn each_planted_bug_is_found_and_the_same_seeds_pass_without_it() {
     let missed: Vec<_> = bugs.iter().zip(&results).filter(|(_, found)| found.is_none()).collect();
     assert!(missed.is_empty(), "not found in {SEEDS} seeds: {missed:?}");
 
-    let last = results.iter().flatten().map(|(seed, _)| *seed).max().unwrap_or_default();
-    let clean = quorate_sim::run_all(0..last + 1);
-    assert!(clean.failure.is_none(), "without any bug: {}", clean.failure.expect("there is one"));
+    let last = |of_servers: bool| {
+        let found = bugs.iter().zip(results.iter().flatten());
+        let found = found.filter(|(bug, _)| bug.is_of_servers() == of_servers);
+        found.map(|(_, (seed, _))| *seed).max().unwrap_or_default()
+    };
+    let (last_below, last_servers) = (last(false), last(true));
+    let clean =
+        run_all(0..last_below + 1).failure.or(servers::run_all(0..last_servers + 1).failure);
+    assert!(clean.is_none(), "without any bug: {}", clean.expect("there is one"));
     let needed: Vec<String> = bugs
         .iter()
         .zip(results.iter().flatten())
@@ -79,7 +120,8 @@ fn each_planted_bug_is_found_and_the_same_seeds_pass_without_it() {
     testkit::figures::note(
         "planted",
         format!(
-            "{} bugs, each found; seeds needed: {}; seeds 0..={last} pass without",
+            "{} bugs, each found; seeds needed: {}; seeds 0..={last_below} and, of whole servers, \
+             0..={last_servers} pass without",
             bugs.len(),
             needed.join(", ")
         ),

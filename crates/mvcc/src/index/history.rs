@@ -9,6 +9,7 @@
 //! Invariants: revisions ascend; what is in the leaf is newer than what is not, and never empty.
 
 use super::item::Item;
+use crate::planted::{self, Bug};
 use backend::Revision;
 use std::sync::Arc;
 
@@ -143,7 +144,9 @@ impl<'a> History<'a> {
     /// 3.4.34): the newest, unless it is a deletion before `main`.
     #[must_use]
     pub fn kept(&self, main: i64) -> Option<&'a Item> {
-        self.floor(main).filter(|item| !item.is_tombstone() || item.main() == main)
+        let drops = planted::is(Bug::CompactionDropsNewest);
+        let kept = self.floor(main).filter(|item| !item.is_tombstone() || item.main() == main);
+        kept.filter(|item| !drops || item.main() != main)
     }
 
     /// Whether a compaction at `main` has something to drop.

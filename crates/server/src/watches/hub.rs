@@ -15,6 +15,7 @@
 //! Source: etcd server/storage/mvcc/watchable_store.go, server/etcdserver/api/v3rpc/watch.go.
 
 use super::item::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
+use crate::planted::{self, Bug};
 use bytes::Bytes;
 use mvcc::{Changes, KeyRange, Past, Read as _, View};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -264,7 +265,8 @@ impl<O: WatchOutbox> Hub<O> {
         let mut missing = Vec::new();
         for (id, stream) in &mut self.streams {
             for (watch_id, watcher) in &mut stream.watchers {
-                if watcher.synced && watcher.next <= revision {
+                let told = !planted::is(Bug::ReplacedStoreNotTold);
+                if told && watcher.synced && watcher.next <= revision {
                     watcher.synced = false;
                     watcher.next = watcher.next.max(first_missed);
                     missing.push(((*id, *watch_id), watcher.options.clone()));
@@ -365,7 +367,9 @@ impl<O: WatchOutbox> Hub<O> {
             watcher.next = next;
             self.behind.push_back(place);
         } else {
-            watcher.next = self.revision + 1;
+            let skips = planted::is(Bug::EventsSkippedAtHandOver);
+            let told = if skips { view.revision() } else { self.revision };
+            watcher.next = told + 1;
             watcher.synced = true;
             let options = watcher.options.clone();
             self.remember(place, &options);
@@ -428,7 +432,8 @@ impl<O: WatchOutbox> Stream<O> {
 
 impl Watcher {
     fn has_progress(&self, revision: i64) -> bool {
-        self.synced && revision >= self.options.start_revision
+        let synced = self.synced || planted::is(Bug::ProgressWhileBehind);
+        synced && revision >= self.options.start_revision
     }
 }
 

@@ -10,11 +10,11 @@ mod stage;
 pub use item::{WatchEvent, WatchEvents, WatchItem, WatchOptions, WatchOutbox};
 pub use stage::WatchStage;
 
-use crate::metrics::{StreamEvents, Watching};
+use crate::metrics::{Metrics, StreamEvents, Watching};
 use crate::shared::Shared;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hub::{Command, Hub};
-use mvcc::{Changes, Views};
+use mvcc::{Changes, View, Views};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -37,13 +37,32 @@ const RETRY: Duration = Duration::from_millis(10);
 /// How often it looks for clients that have room again, if nothing else happens.
 const IDLE: Duration = Duration::from_millis(100);
 
-enum Input {
-    Changed { changes: Vec<Arc<Changes>>, compacted: i64 },
-    Replaced { revision: i64, compacted: i64 },
-    Open { id: u64, outbox: Box<dyn WatchOutbox> },
-    Say { id: u64, command: Command },
-    Progress { id: u64 },
-    Close { id: u64 },
+pub(crate) enum Input {
+    /// `view` is of the store that the changes are in: another may take its place before they are
+    /// told, in which what was there before lies elsewhere.
+    Changed {
+        changes: Vec<Arc<Changes>>,
+        compacted: i64,
+        view: View,
+    },
+    Replaced {
+        revision: i64,
+        compacted: i64,
+    },
+    Open {
+        id: u64,
+        outbox: Box<dyn WatchOutbox>,
+    },
+    Say {
+        id: u64,
+        command: Command,
+    },
+    Progress {
+        id: u64,
+    },
+    Close {
+        id: u64,
+    },
     Stop,
 }
 
@@ -55,6 +74,15 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
+    /// [`crate::Server::watch_to`].
+    pub(crate) fn open(&self, outbox: Box<dyn WatchOutbox>) -> WatchHandle {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let inbox = self.inbox.clone();
+        // A thread that is gone drops the outbox, and the stream ends.
+        let _ = inbox.send(Input::Open { id, outbox });
+        WatchHandle { commands: WatchCommands { id, inbox } }
+    }
+
     /// Ends the thread, and every stream with it.
     pub(crate) fn stop(&self) {
         // A thread that is gone has ended.
@@ -68,9 +96,9 @@ pub(crate) struct ChangesSender {
 }
 
 impl ChangesSender {
-    pub(crate) fn send(&self, changes: Vec<Arc<Changes>>, compacted: i64) {
+    pub(crate) fn send(&self, changes: Vec<Arc<Changes>>, compacted: i64, view: View) {
         // A thread that is gone has nobody to tell.
-        let _ = self.inbox.send(Input::Changed { changes, compacted });
+        let _ = self.inbox.send(Input::Changed { changes, compacted, view });
     }
 
     pub(crate) fn replaced(&self, revision: i64, compacted: i64) {
@@ -142,11 +170,7 @@ impl crate::Server {
     /// or cuts the stream off.
     #[must_use]
     pub fn watch_to(&self, outbox: Box<dyn WatchOutbox>) -> WatchHandle {
-        let id = self.watches.ids.fetch_add(1, Ordering::Relaxed);
-        let inbox = self.watches.inbox.clone();
-        // A thread that is gone drops the outbox, and the stream ends.
-        let _ = inbox.send(Input::Open { id, outbox });
-        WatchHandle { commands: WatchCommands { id, inbox } }
+        self.watches.open(outbox)
     }
 }
 
@@ -249,21 +273,21 @@ impl WatchOutbox for StreamOutbox {
     }
 }
 
-/// Starts the thread.
-pub(crate) fn start(
+/// The stage with the way to it, for a store that stands at `revision`.
+pub(crate) fn stage(
     shared: &Arc<Shared>,
     revision: i64,
     compacted: i64,
-) -> (Watches, ChangesSender, JoinHandle<()>) {
+) -> (Watches, ChangesSender, HubStage) {
     let (inbox_tx, inbox) = bounded(INBOX_MAX);
-    let (views, metrics) = (shared.views.clone(), Arc::clone(&shared.metrics));
-    let hub = Hub::new(revision, compacted);
-    let thread = std::thread::Builder::new().name("watch".to_owned());
-    let thread = thread
-        .spawn(move || run(hub, &views, &inbox, &metrics.watches))
-        .expect("the system can start a thread");
+    let stage = HubStage {
+        hub: Hub::new(revision, compacted),
+        views: shared.views.clone(),
+        metrics: Arc::clone(&shared.metrics),
+        inbox,
+    };
     let watches = Watches { inbox: inbox_tx.clone(), ids: Arc::default() };
-    (watches, ChangesSender { inbox: inbox_tx }, thread)
+    (watches, ChangesSender { inbox: inbox_tx }, stage)
 }
 
 /// How many streams, watchers and watchers behind there are.
@@ -275,25 +299,27 @@ fn show(counts: [usize; 3], metrics: &Watching) {
     metrics.behind.set(behind);
 }
 
-fn run(
-    mut hub: Hub<Box<dyn WatchOutbox>>,
-    views: &Views,
-    inbox: &Receiver<Input>,
-    metrics: &Watching,
-) {
-    let mut stuck_until: Option<Instant> = None;
-    loop {
-        let input = match stuck_until {
-            Some(until) => inbox.recv_deadline(until).ok(),
-            None if hub.has_behind() => inbox.try_recv().ok(),
-            // Whoever waits for room without being behind is looked at now and then.
-            None => inbox.recv_timeout(IDLE).ok(),
-        };
-        for input in input.into_iter().chain(inbox.try_iter().take(INBOX_MAX)) {
+/// The hub with its ways in.
+pub(crate) struct HubStage {
+    hub: Hub<Box<dyn WatchOutbox>>,
+    views: Views,
+    metrics: Arc<Metrics>,
+    inbox: Receiver<Input>,
+}
+
+impl HubStage {
+    /// Whether something has come.
+    pub(crate) fn has_inputs(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Takes what has come, and at least `first`. False once it is to stop.
+    pub(crate) fn take(&mut self, first: Option<Input>) -> bool {
+        let Self { hub, inbox, .. } = self;
+        for input in first.into_iter().chain(inbox.try_iter().take(INBOX_MAX)) {
             match input {
-                Input::Changed { changes, compacted } => {
+                Input::Changed { changes, compacted, view } => {
                     hub.compacted(compacted);
-                    let view = views.latest();
                     changes.iter().for_each(|changes| hub.changed(changes, &view));
                 }
                 Input::Replaced { revision, compacted } => hub.replaced(revision, compacted),
@@ -302,14 +328,46 @@ fn run(
                 Input::Progress { id } => hub.progress(id),
                 Input::Close { id } => hub.close(id),
                 // Dropping the hub ends every stream.
-                Input::Stop => return,
+                Input::Stop => return false,
             }
         }
-        if stuck_until.is_none_or(|until| until <= Instant::now()) {
-            hub.flush();
-            let moved = hub.has_behind() && hub.catch_up(&views.latest());
-            stuck_until = (hub.has_behind() && !moved).then(|| Instant::now() + RETRY);
-        }
-        show(hub.counts(), metrics);
+        true
     }
+
+    /// Says what waits for room, and tells one of those behind. Whether those behind are stuck.
+    pub(crate) fn catch_up(&mut self) -> bool {
+        self.hub.flush();
+        let moved = self.hub.has_behind() && self.hub.catch_up(&self.views.latest());
+        self.hub.has_behind() && !moved
+    }
+
+    /// Whether some watcher is behind.
+    pub(crate) fn has_behind(&self) -> bool {
+        self.hub.has_behind()
+    }
+
+    fn run(mut self) {
+        let mut stuck_until: Option<Instant> = None;
+        loop {
+            let first = match stuck_until {
+                Some(until) => self.inbox.recv_deadline(until).ok(),
+                None if self.has_behind() => self.inbox.try_recv().ok(),
+                // Whoever waits for room without being behind is looked at now and then.
+                None => self.inbox.recv_timeout(IDLE).ok(),
+            };
+            if !self.take(first) {
+                return;
+            }
+            if stuck_until.is_none_or(|until| until <= Instant::now()) {
+                stuck_until = self.catch_up().then(|| Instant::now() + RETRY);
+            }
+            show(self.hub.counts(), &self.metrics.watches);
+        }
+    }
+}
+
+/// Starts the thread.
+pub(crate) fn spawn(stage: HubStage) -> JoinHandle<()> {
+    let thread = std::thread::Builder::new().name("watch".to_owned());
+    thread.spawn(move || stage.run()).expect("the system can start a thread")
 }

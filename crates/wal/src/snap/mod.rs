@@ -137,19 +137,17 @@ impl Snapshotter {
         })
     }
 
-    /// Deletes the oldest `.snap` and `.snap.db` files, each while there are more than `max`.
+    /// Deletes the oldest `.snap` files while there are more than `max`. Databases are not counted:
+    /// one of several may be yet to be taken in ([`Snapshotter::release_snap_dbs`]).
     ///
     /// # Errors
     /// [`Error::Disk`].
     pub fn purge(&self, max: usize) -> Result<()> {
         let names = self.fs.read_dir(&self.dir)?;
         let snaps: Vec<_> = names.iter().filter(|name| parse_snap_name(name).is_some()).collect();
-        let dbs: Vec<_> = names.iter().filter(|name| db::parse_name(name).is_some()).collect();
-        for names in [snaps, dbs] {
-            for name in &names[..names.len().saturating_sub(max)] {
-                self.fs.remove(&self.dir.join(name))?;
-                tracing::info!(%name, "purged snapshot");
-            }
+        for name in &snaps[..snaps.len().saturating_sub(max)] {
+            self.fs.remove(&self.dir.join(name))?;
+            tracing::info!(%name, "purged snapshot");
         }
         Ok(())
     }
