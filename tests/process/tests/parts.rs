@@ -109,7 +109,7 @@ async fn large_lists_are_as_the_real_etcds() {
             large += u32::from(wanted.is_ok_and(|answer| answer.encoded_len() > 100_000));
         }
         let compact = pb::CompactionRequest { revision: revision - 20, physical: true };
-        our_client.compact(compact.clone()).await.expect("it compacts");
+        our_client.compact(compact).await.expect("it compacts");
         its_client.compact(compact).await.expect("it compacts");
     }
     assert!(large > compared / 2, "{large} of {compared} lists are large");
