@@ -170,7 +170,7 @@ fn find_some(world: &World, random: &mut Random) -> (quorate_backend::Records, V
 #[test]
 fn what_was_found_stays_readable_whatever_happens() {
     let mut read_late = 0;
-    for seed in 0..60 {
+    for seed in 0..200 {
         let mut world = World::new(reopen(&MemFs::new()).unwrap());
         let mut random = Random(seed);
         let mut found = Vec::new();
